@@ -1,0 +1,180 @@
+//! The config file: raw TOML to a [`Config`] that cannot be wrong.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use hyper::header::{HeaderName, HeaderValue};
+use ipnet::IpNet;
+
+use crate::model::text::EndpointName;
+use crate::policy::retry::RetryPolicy;
+use crate::policy::routing::TypeFilter;
+use crate::signature::Scheme;
+use crate::signature::secret::Secret;
+
+/// A whole config, checked.
+#[derive(Debug)]
+pub struct Config {
+    /// `[api]`
+    pub api: Api,
+    /// `[storage]`
+    pub storage: Storage,
+    /// `[endpoint.*]`
+    pub endpoints: BTreeMap<EndpointName, Arc<Endpoint>>,
+    /// What is legal but worth a word at start, one sentence each.
+    pub warnings: Vec<String>,
+}
+
+/// Where a listener stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Listen {
+    /// A TCP address.
+    Tcp(SocketAddr),
+    /// A unix socket's path.
+    Unix(PathBuf),
+}
+
+/// `[api]`
+#[derive(Debug)]
+pub struct Api {
+    /// Where it listens.
+    pub listen: Listen,
+    /// Largest request body, in bytes.
+    pub body_bytes_max: usize,
+    /// Its tokens; empty: everyone who reaches the listener may do everything.
+    pub tokens: Vec<Token>,
+}
+
+/// One bearer token.
+#[derive(Debug)]
+pub struct Token {
+    /// Its name in the config; its value is never shown.
+    pub name: String,
+    /// Its value.
+    pub secret: Secret,
+    /// What it allows.
+    pub scope: Scope,
+}
+
+/// What a token allows; each scope includes the ones before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Scope {
+    /// Posting events.
+    Send,
+    /// Reading everything but secrets.
+    Read,
+    /// Everything.
+    Admin,
+}
+
+/// `[storage]`
+#[derive(Clone, Debug)]
+pub struct Storage {
+    /// The data folder.
+    pub dir: PathBuf,
+    /// How long finished events are kept, in milliseconds.
+    pub retention_ms: u64,
+    /// Bytes on disk past which new events are refused.
+    pub size_bytes_max: u64,
+    /// When an event counts as stored.
+    pub durability: Durability,
+}
+
+/// When an event counts as stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// After fsync.
+    Fsync,
+    /// After the write; an fsync follows at an interval. A power cut can lose what came since.
+    Interval,
+}
+
+/// `[endpoint.NAME]`, with what it takes from `[delivery]`.
+#[derive(Debug)]
+pub struct Endpoint {
+    /// Its name.
+    pub name: EndpointName,
+    /// Where its deliveries go: `http` or `https`, with a host, without userinfo and fragment.
+    pub url: url::Url,
+    /// The event types it takes.
+    pub events: TypeFilter,
+    /// How its deliveries are signed, in the order of the config's secrets; empty: unsigned.
+    pub signing: Vec<Scheme>,
+    /// What the body looks like.
+    pub format: Format,
+    /// Its own headers.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// Statuses that are not retried.
+    pub permanent: Vec<u16>,
+    /// TLS towards it, beyond the usual roots.
+    pub tls: Option<EndpointTls>,
+    /// Time for a whole attempt, in milliseconds.
+    pub timeout_ms: u64,
+    /// Most requests in flight.
+    pub in_flight_max: u32,
+    /// When to try again.
+    pub retry: RetryPolicy,
+    /// Networks that may be dialled though they are private, loopback, link-local …
+    pub allow_networks: Vec<IpNet>,
+    /// How much of an answer's body is kept, in bytes.
+    pub response_bytes_max: usize,
+    /// `order`
+    pub order: Order,
+    /// `rate_limit`
+    pub rate_limit: Option<RateLimit>,
+    /// `breaker`; `None`: off.
+    pub breaker: Option<Breaker>,
+    /// `disable_after`, in milliseconds; `None`: off.
+    pub disable_after_ms: Option<u64>,
+}
+
+/// What a delivery's body looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// `{"type","timestamp","data"}`
+    Standard,
+    /// The data alone, byte for byte.
+    Raw,
+    /// A CloudEvents 1.0 structured-mode JSON object.
+    CloudEvents,
+}
+
+/// `order`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// As they come.
+    None,
+    /// One at a time for each ordering key.
+    Key,
+    /// One at a time.
+    Strict,
+}
+
+/// `rate_limit`: so many attempts in so long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RateLimit {
+    /// Attempts.
+    pub count: u32,
+    /// In this many milliseconds.
+    pub per_ms: u64,
+}
+
+/// `breaker`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Breaker {
+    /// This many failures in a row open it.
+    pub failures: u32,
+    /// One probe each so many milliseconds.
+    pub cooldown_ms: u64,
+}
+
+/// `tls` of an endpoint: PEM files, read and parsed when the config is checked.
+#[derive(Debug)]
+pub struct EndpointTls {
+    /// Roots to trust instead of the usual ones; empty: the usual ones.
+    pub ca: Vec<rustls::pki_types::CertificateDer<'static>>,
+    /// The client certificate's chain and key.
+    pub client: Option<(Vec<rustls::pki_types::CertificateDer<'static>>, rustls::pki_types::PrivateKeyDer<'static>)>,
+}

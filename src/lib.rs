@@ -1,0 +1,10 @@
+//! webhookd.
+
+pub mod clock;
+pub mod config;
+pub mod dispatch;
+pub mod limits;
+pub mod model;
+pub mod outbox;
+pub mod policy;
+pub mod signature;

@@ -1,0 +1,122 @@
+//! Every maximum of the program in one place, checked against each other at compile time.
+//!
+//! Each queue, body, header, cache and loop has its bound here, and the place that meets the bound has an answer for it:
+//! refuse (4xx), shed (503 with `Retry-After`), or wait. What a user may choose is in the config; what stands here bounds
+//! what a user may choose.
+
+/// One kibibyte, in bytes.
+pub const KIB: usize = 1024;
+/// One mebibyte, in bytes.
+pub const MIB: usize = 1024 * KIB;
+
+/// Longest event id, in bytes. It travels as the `webhook-id` header on every attempt.
+pub const EVENT_ID_BYTES_MAX: usize = 128;
+/// Longest event type, in bytes.
+pub const EVENT_TYPE_BYTES_MAX: usize = 128;
+/// Longest ordering key, in bytes.
+pub const ORDERING_KEY_BYTES_MAX: usize = 256;
+/// Longest `Idempotency-Key`, in bytes.
+pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 256;
+/// Longest content type, in bytes.
+pub const CONTENT_TYPE_BYTES_MAX: usize = 256;
+/// Longest timestamp text that a producer may give with an event, in bytes.
+pub const TIMESTAMP_BYTES_MAX: usize = 64;
+/// Longest `traceparent`, in bytes (W3C Trace Context: version 00 has 55; later versions may be longer).
+pub const TRACEPARENT_BYTES_MAX: usize = 256;
+/// CloudEvents attributes or kept inbound headers of one event, all together, in bytes.
+pub const EVENT_EXTRAS_BYTES_MAX: usize = 64 * KIB;
+/// Longest endpoint name, in bytes.
+pub const ENDPOINT_NAME_BYTES_MAX: usize = 64;
+/// Most endpoints in one config.
+pub const ENDPOINTS_MAX: usize = 4096;
+
+/// Largest `max_body` that a config may ask for, in bytes.
+pub const MAX_BODY_BYTES_MAX: usize = 64 * MIB;
+/// Most events in one batch request.
+pub const BATCH_EVENTS_MAX: usize = 1000;
+/// Deepest nesting of arrays and objects in a JSON body.
+pub const JSON_DEPTH_MAX: usize = 128;
+/// Furthest that `deliver_at` may lie ahead, in milliseconds (one year).
+pub const DELIVER_AT_AHEAD_MS_MAX: u64 = 366 * 24 * 3600 * 1000;
+
+/// Largest request head (request line and headers) that the API reads, in bytes.
+pub const REQUEST_HEAD_BYTES_MAX: usize = 64 * KIB;
+/// Most headers of one API request.
+pub const REQUEST_HEADERS_MAX: usize = 100;
+/// How long a client may take to send a request head, in milliseconds.
+pub const REQUEST_HEAD_MS_MAX: u64 = 10_000;
+/// How long a client may take to send a whole request body, in milliseconds.
+pub const REQUEST_BODY_MS_MAX: u64 = 30_000;
+/// Most API connections at once; further ones wait in the listen queue.
+pub const API_CONNECTIONS_MAX: usize = 16_384;
+/// Bytes of request bodies that the API holds at once; beyond this, 503.
+pub const API_BODIES_BYTES_MAX: usize = 256 * MIB;
+/// Page size of a listing when the caller names none.
+pub const LIST_LIMIT_DEFAULT: usize = 50;
+/// Largest page of a listing.
+pub const LIST_LIMIT_MAX: usize = 1000;
+
+/// Largest value written to the storage engine, in bytes. Bigger ones would be put in blob files, which the engine never
+/// syncs; see `outbox`.
+pub const STORED_VALUE_BYTES_MAX: usize = 16 * KIB;
+/// Commands waiting for the outbox writer; when full, accepts are answered 503.
+pub const WRITER_QUEUE_MAX: usize = 16_384;
+/// Bytes of event bodies waiting for the outbox writer; when full, accepts are answered 503.
+pub const WRITER_QUEUE_BYTES_MAX: usize = 128 * MIB;
+/// Most events written in one commit.
+pub const COMMIT_EVENTS_MAX: usize = 4096;
+/// Bytes of events, heads and bodies, after which a generation is closed and the next one begins.
+pub const GENERATION_BYTES_MAX: u64 = 64 * MIB as u64;
+
+/// Most waits in a retry schedule.
+pub const RETRY_WAITS_MAX: usize = 100;
+/// Longest single wait or hint that a schedule may name, in milliseconds (30 days).
+pub const RETRY_WAIT_MS_MAX: u64 = 30 * 24 * 3600 * 1000;
+/// Most attempts at one delivery over all its replays. A replay past it is refused.
+pub const ATTEMPTS_MAX: u16 = 10_000;
+/// Most requests in flight to one endpoint that a config may ask for.
+pub const IN_FLIGHT_MAX: u32 = 1024;
+/// Most requests in flight to all endpoints together.
+pub const IN_FLIGHT_TOTAL_MAX: usize = 4096;
+/// Bytes of fresh event bodies kept in memory for their first attempt; events past it are read back from the disk.
+pub const FRESH_BYTES_MAX: usize = 32 * MIB;
+/// Messages waiting for the scheduler.
+pub const SCHEDULE_QUEUE_MAX: usize = 16_384;
+
+/// How long connecting to an endpoint may take (DNS, TCP and TLS), in milliseconds.
+pub const CONNECT_MS_MAX: u64 = 5_000;
+/// Longest `timeout` of an attempt that a config may ask for, in milliseconds.
+pub const ATTEMPT_MS_MAX: u64 = 300_000;
+/// Most response bytes that a config may have kept for each attempt.
+pub const RESPONSE_LOG_BYTES_MAX: usize = 8 * KIB;
+/// Largest response head of an endpoint that is read, in bytes.
+pub const RESPONSE_HEAD_BYTES_MAX: usize = 64 * KIB;
+/// Most of the endpoint's own headers in a config.
+pub const ENDPOINT_HEADERS_MAX: usize = 64;
+/// Most secrets of one endpoint (rotation).
+pub const SECRETS_MAX: usize = 8;
+/// Longest secret, in bytes.
+pub const SECRET_BYTES_MAX: usize = 4096;
+
+/// How long a stop waits for attempts under way, in milliseconds. What is not finished by then is pending again at the
+/// next start.
+pub const DRAIN_MS_MAX: u64 = 25_000;
+
+const _: () = {
+    // The largest row of each kind must fit one stored value.
+    let head = EVENT_ID_BYTES_MAX
+        + EVENT_TYPE_BYTES_MAX
+        + ORDERING_KEY_BYTES_MAX
+        + IDEMPOTENCY_KEY_BYTES_MAX
+        + CONTENT_TYPE_BYTES_MAX
+        + TIMESTAMP_BYTES_MAX
+        + TRACEPARENT_BYTES_MAX
+        + 3 * ENDPOINTS_MAX
+        + 256;
+    assert!(head < STORED_VALUE_BYTES_MAX);
+    assert!(RESPONSE_LOG_BYTES_MAX + 256 < STORED_VALUE_BYTES_MAX);
+    assert!(WRITER_QUEUE_BYTES_MAX >= MAX_BODY_BYTES_MAX);
+    assert!(API_BODIES_BYTES_MAX >= MAX_BODY_BYTES_MAX);
+    assert!(CONNECT_MS_MAX <= ATTEMPT_MS_MAX);
+    assert!(LIST_LIMIT_DEFAULT <= LIST_LIMIT_MAX);
+};

@@ -1,0 +1,3 @@
+//! The `webhookd` binary: exit codes and nothing else.
+
+fn main() {}

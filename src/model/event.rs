@@ -1,0 +1,87 @@
+//! An event: one thing that happened.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::roster::EndpointNo;
+use super::text::{EventId, EventType, IdempotencyKey, OrderingKey};
+use crate::clock::UnixMs;
+
+/// An accepted event, as it was stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// Its id.
+    pub id: EventId,
+    /// Its type.
+    pub event_type: EventType,
+    /// Its ordering key, if it has one.
+    pub key: Option<OrderingKey>,
+    /// When webhookd accepted it.
+    pub at: UnixMs,
+    /// When it happened, as the producer wrote it (RFC 3339); without it, [`Event::at`] stands for it.
+    pub timestamp: Option<Box<str>>,
+    /// No attempt is made before this moment.
+    pub deliver_at: Option<UnixMs>,
+    /// What it says.
+    pub content: Content,
+    /// The producer's W3C trace context, passed on with each attempt.
+    pub traceparent: Option<Box<str>>,
+    /// The CloudEvents attributes it came with, all but the data, as the text of one JSON object.
+    pub cloud_attributes: Option<Box<str>>,
+    /// The headers kept of an inbound request, in order.
+    pub headers: Vec<KeptHeader>,
+}
+
+impl Event {
+    /// The event's own time as RFC 3339 text.
+    #[must_use]
+    pub fn timestamp_text(&self) -> String {
+        self.timestamp.as_deref().map_or_else(|| self.at.to_string(), str::to_owned)
+    }
+
+    /// Bytes that the event occupies while it is kept in memory, roughly.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.content.body.len() + self.cloud_attributes.as_deref().map_or(0, str::len) + 256
+    }
+}
+
+/// One header of an inbound request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptHeader {
+    /// Its name in lower case.
+    pub name: Box<str>,
+    /// Its value, byte for byte.
+    pub value: Box<[u8]>,
+}
+
+/// The body of an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Content {
+    /// Its content type, valid as a header value.
+    pub content_type: Box<str>,
+    /// True where `body` is valid JSON text, kept as it came: numbers and unknown fields come out as they went in.
+    pub json: bool,
+    /// The bytes: for `POST /v1/events` the text of `data` alone, for raw and inbound events the whole body.
+    pub body: Bytes,
+}
+
+/// An event on its way into the outbox.
+#[derive(Clone, Debug)]
+pub struct NewEvent {
+    /// The event itself.
+    pub event: Arc<Event>,
+    /// True where the producer chose the id; a chosen id is looked up among those known.
+    pub id_given: bool,
+    /// The producer's `Idempotency-Key`, looked up as well.
+    pub idempotency_key: Option<IdempotencyKey>,
+    /// What tells a repeat from another event under the same id.
+    pub fingerprint: Fingerprint,
+    /// The endpoints that take it.
+    pub targets: Vec<EndpointNo>,
+}
+
+/// A digest of everything that the producer chose about an event, without its id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fingerprint(pub [u8; 16]);
