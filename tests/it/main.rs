@@ -1,0 +1,8 @@
+//! Integration tests: the real daemon as a process of its own, real receivers, real third-party clients.
+//!
+//! Tests that need third-party packages are ignored unless `tests/run` has installed those; it runs them all.
+#![allow(clippy::unwrap_used, reason = "a test may unwrap")]
+#![allow(clippy::disallowed_methods, reason = "tests live on the machine's clock and own their runtime")]
+
+mod floors;
+mod kit;
