@@ -196,7 +196,13 @@ impl Daemon {
     /// Starts the process and waits until it is ready.
     #[track_caller]
     pub(crate) fn run(&mut self) {
-        self.spawn(&[]);
+        self.run_with(&[]);
+    }
+
+    /// The same with these variables in its environment.
+    #[track_caller]
+    pub(crate) fn run_with(&mut self, environment: &[(&str, &str)]) {
+        self.spawn(environment);
         let client = self.client.clone();
         let ready = within(SOON, "the daemon is ready or has given up", || {
             if let Some(child) = self.child.as_mut()

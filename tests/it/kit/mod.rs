@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 pub(crate) use client::{Client, Reply};
-pub(crate) use daemon::{Daemon, Setup, binary};
+pub(crate) use daemon::{Daemon, Setup, binary, free_port};
 pub(crate) use receiver::{Act, Answer, Received, Receiver};
 pub(crate) use signature::{ed25519_fits, hmac_fits};
 
