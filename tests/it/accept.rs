@@ -312,7 +312,8 @@ fn cloud_events_come_in_batches() {
     assert_eq!(out[2]["data_base64"], "iVBORw==");
     assert_eq!(out[2]["datacontenttype"], "image/png");
     // All or none here too.
-    let bad = r#"[{"specversion":"1.0","id":"c-4","source":"/s","type":"a"},{"specversion":"1.0","id":"c-5","type":"a"}]"#;
+    let bad =
+        r#"[{"specversion":"1.0","id":"c-4","source":"/s","type":"a"},{"specversion":"1.0","id":"c-5","type":"a"}]"#;
     let problem = daemon.client().send("POST", "/v1/events", &headers, bad).any_problem();
     assert!(problem["status"].as_u64().unwrap() < 500, "{problem}");
     never(Duration::from_millis(200), "a part of a refused batch", || receiver.count() > 3);

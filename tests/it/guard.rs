@@ -17,9 +17,17 @@ fn error_at(url: &str, delivery: &str) -> String {
 fn loopback_is_refused_in_every_spelling() {
     let receiver = Receiver::start();
     let port = receiver.address().port();
-    for host in
-        ["127.0.0.1", "localhost", "127.1", "2130706433", "0x7f.1", "0177.0.0.1", "127.0.0.1.", "[::ffff:127.0.0.1]", "[::1]"]
-    {
+    for host in [
+        "127.0.0.1",
+        "localhost",
+        "127.1",
+        "2130706433",
+        "0x7f.1",
+        "0177.0.0.1",
+        "127.0.0.1.",
+        "[::ffff:127.0.0.1]",
+        "[::1]",
+    ] {
         assert_eq!(error_at(&format!("http://{host}:{port}/"), ""), "address_refused", "{host}");
     }
     never(Duration::from_millis(100), "a refused address is dialled", || receiver.count() > 0);

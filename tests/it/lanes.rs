@@ -38,9 +38,12 @@ fn retries_count_towards_max_in_flight_too() {
 
 #[test]
 fn a_hung_endpoint_delays_no_other() {
-    let receiver = Receiver::answering(|request| {
-        if request.path == "/hung" { Answer::act(Act::Hang) } else { Answer::status(200) }
-    });
+    let receiver =
+        Receiver::answering(
+            |request| {
+                if request.path == "/hung" { Answer::act(Act::Hang) } else { Answer::status(200) }
+            },
+        );
     let daemon = Setup::new()
         .delivery("timeout = \"60s\"")
         .endpoint("hung", &receiver.url("/hung"), "max_in_flight = 8")

@@ -4,5 +4,19 @@
 #![allow(clippy::unwrap_used, reason = "a test may unwrap")]
 #![allow(clippy::disallowed_methods, reason = "tests live on the machine's clock and own their runtime")]
 
+mod accept;
+mod access;
+mod bad_input;
+mod commands;
+mod crash;
 mod floors;
+mod guard;
+mod interop;
 mod kit;
+mod lanes;
+mod life;
+mod listing;
+mod retry;
+mod routing;
+mod telling;
+mod wire;

@@ -219,11 +219,21 @@ impl Daemon {
 
     /// Starts the process, with these variables in its environment, and does not wait.
     pub(crate) fn spawn(&mut self, environment: &[(&str, &str)]) {
+        self.launch(environment, &[]);
+    }
+
+    /// Starts the process with further arguments, and does not wait.
+    pub(crate) fn spawn_with_arguments(&mut self, arguments: &[&str]) {
+        self.launch(&[], arguments);
+    }
+
+    fn launch(&mut self, environment: &[(&str, &str)], arguments: &[&str]) {
         assert!(self.child.is_none(), "one process at a time");
         let log = self.open_log();
         let child = Command::new(binary())
             .args(["run", "--config"])
             .arg(self.config())
+            .args(arguments)
             .current_dir(self.dir.path())
             .envs(environment.iter().copied())
             .stdin(Stdio::null())

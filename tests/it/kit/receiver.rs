@@ -112,6 +112,7 @@ struct Shared {
 
 struct State {
     requests: Vec<Received>,
+    keep: bool,
     rule: Rule,
     in_flight: HashMap<String, usize>,
     peaks: HashMap<String, usize>,
@@ -138,8 +139,16 @@ impl Receiver {
 
     /// A receiver that answers by a rule.
     pub(crate) fn answering(rule: impl FnMut(&Received) -> Answer + Send + 'static) -> Self {
-        let state =
-            State { requests: Vec::new(), rule: Box::new(rule), in_flight: HashMap::new(), peaks: HashMap::new() };
+        Self::with_rule(Box::new(rule), true)
+    }
+
+    /// The same, but no request is kept: for more of them than fit in memory.
+    pub(crate) fn forgetful(rule: impl FnMut(&Received) -> Answer + Send + 'static) -> Self {
+        Self::with_rule(Box::new(rule), false)
+    }
+
+    fn with_rule(rule: Rule, keep: bool) -> Self {
+        let state = State { requests: Vec::new(), keep, rule, in_flight: HashMap::new(), peaks: HashMap::new() };
         let shared = Arc::new(Shared { state: Mutex::new(state), arrived: Condvar::new() });
         let listener = block_on(TcpListener::bind("127.0.0.1:0")).expect("a free port");
         let address = listener.local_addr().expect("an address");
@@ -272,7 +281,9 @@ async fn handle(
             body,
         };
         let answer = (state.rule)(&received);
-        state.requests.push(received);
+        if state.keep {
+            state.requests.push(received);
+        }
         answer
     };
     shared.arrived.notify_all();

@@ -1,0 +1,123 @@
+//! What the daemon tells about itself: log lines without secrets and payloads, metrics that can be read.
+
+use crate::kit::{Answer, Receiver, SECRET, SECRET_NEXT, Setup, eventually};
+
+#[test]
+fn secrets_and_payloads_never_reach_the_log() {
+    let receiver = Receiver::answering(|request| match (request.path.as_str(), request.attempt()) {
+        ("/fails", _) => Answer::status(500).body("response-body-marker"),
+        (_, 1) => Answer::status(503).header("retry-after", "0").body("response-body-marker"),
+        _ => Answer::status(200),
+    });
+    let lines = |path: &str| {
+        format!(
+            "url = \"{}\"\nsecret = [\"{SECRET}\", \"{SECRET_NEXT}\"]\nheaders = {{ \"authorization\" = \"header-marker\" }}",
+            receiver.url(path)
+        )
+    };
+    let mut daemon = Setup::new()
+        .api("token.ops = { secret = \"token-marker-0123456789\", scope = \"admin\" }")
+        .token("token-marker-0123456789")
+        .delivery("retry = [\"20ms\", \"20ms\"]")
+        .endpoint_alone("works", &lines("/works"))
+        .endpoint_alone("fails", &lines("/fails"))
+        .endpoint_alone(
+            "closed",
+            "url = \"http://127.0.0.1:1/?url-marker=1\"\nsecret = \"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\"",
+        )
+        .prepare();
+    daemon.run_with(&[("RUST_LOG", "trace"), ("WEBHOOKD_LOG", "trace")]);
+    let client = daemon.client().clone();
+    client.post("/v1/events", r#"{"id":"evt-1","type":"a","key":"k","data":{"card":"payload-marker"}}"#).expect(202);
+    let raw = [("content-type", "text/plain"), ("idempotency-key", "idem-1")];
+    client.send("POST", "/v1/raw/a?id=evt-2", &raw, "payload-marker").expect(202);
+    client.post("/v1/events", r#"{"id":"evt-1","type":"a","data":{"card":"payload-marker"}}"#).problem(409);
+    client.post("/v1/events", r#"{"type":"a","data":"payload-marker"#).any_problem();
+    client.post("/v1/events", r#"{"type":"payload-marker payload-marker","data":1}"#).any_problem();
+    client.with_token("wrong-token-marker").get("/v1/events").problem(401);
+    for id in ["evt-1", "evt-2"] {
+        client.await_state(id, "works", "delivered");
+        client.await_state(id, "fails", "dead");
+        client.await_state(id, "closed", "dead");
+    }
+    assert!(daemon.stop().success());
+    let log = daemon.log();
+    assert!(log.contains("evt-1"), "the deliveries are in the log, at debug:\n{log}");
+    for marker in [
+        "payload-marker",
+        "response-body-marker",
+        "token-marker",
+        "header-marker",
+        "url-marker",
+        &SECRET[6..],
+        &SECRET_NEXT[6..],
+        "v1,",
+    ] {
+        let line = log.lines().find(|line| line.contains(marker));
+        assert!(line.is_none(), "{marker} is in the log: {}", line.unwrap_or_default());
+    }
+}
+
+#[test]
+fn a_json_log_is_json_line_by_line() {
+    let receiver = Receiver::start();
+    let mut daemon = Setup::new().endpoint("app", &receiver.url("/"), "").prepare();
+    daemon.spawn_with_arguments(&["--log", "json"]);
+    eventually("it is ready", || {
+        daemon.client().try_send("GET", "/readyz", &[], "").is_ok_and(|reply| reply.status == 200).then_some(())
+    });
+    daemon.client().event("a", "1");
+    receiver.wait(1);
+    assert!(daemon.stop().success());
+    let log = daemon.log();
+    assert!(log.lines().count() >= 2, "{log}");
+    for line in log.lines() {
+        let value: serde_json::Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        assert!(value["level"].is_string(), "{line}");
+    }
+}
+
+/// The value of a metric whose line contains all of `parts`.
+fn metric(text: &str, parts: &[&str]) -> Option<f64> {
+    let line = text.lines().find(|line| !line.starts_with('#') && parts.iter().all(|part| line.contains(part)))?;
+    line.rsplit(' ').next()?.parse().ok()
+}
+
+#[test]
+fn metrics_count_what_happened() {
+    let receiver = Receiver::answering(|request| Answer::status(if request.attempt() == 1 { 500 } else { 200 }));
+    let daemon = Setup::new()
+        .delivery("retry = [\"20ms\", \"1h\"]")
+        .endpoint("app", &receiver.url("/"), "events = [\"a\"]")
+        .endpoint("closed", "http://127.0.0.1:1/", "events = [\"b\"]")
+        .start();
+    let ids: Vec<_> = (0..5).map(|n| daemon.client().event("a", &n.to_string())).collect();
+    for id in &ids {
+        daemon.client().await_state(id, "app", "delivered");
+    }
+    daemon.client().event("b", "1");
+    let text = eventually("the numbers have arrived", || {
+        let reply = daemon.client().get("/metrics").expect(200);
+        let kind = reply.header("content-type").unwrap_or_default().to_owned();
+        assert!(kind.starts_with("application/openmetrics-text") || kind.starts_with("text/plain"), "{kind}");
+        let text = reply.text();
+        let pending = metric(&text, &["webhookd_", "pending"]);
+        (metric(&text, &["accepted"]) == Some(6.0) && pending == Some(1.0)).then_some(text)
+    });
+    // Names of the house: webhookd_<noun>_<unit>[_total].
+    for line in text.lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {
+        assert!(line.starts_with("webhookd_") || line.starts_with("process_"), "{line}");
+    }
+    for word in ["attempts", "delivery", "accept", "pending", "oldest"] {
+        assert!(text.lines().any(|line| line.starts_with("webhookd_") && line.contains(word)), "{word}:\n{text}");
+    }
+    assert!(text.contains("_bucket{"), "there are histograms:\n{text}");
+    assert!(!text.contains(&SECRET[6..]));
+}
+
+#[test]
+fn readiness_and_liveness_are_told() {
+    let daemon = Setup::new().start();
+    daemon.client().get("/healthz").expect(200);
+    daemon.client().get("/readyz").expect(200);
+}
