@@ -16,11 +16,11 @@
 //! that is taken once.
 
 mod header_mac;
-pub mod kind;
+mod kind;
 mod mac;
-pub mod options;
+mod options;
 mod received;
-pub mod refusal;
+mod refusal;
 pub mod secret;
 pub mod standard;
 mod stripe;
@@ -36,7 +36,7 @@ use bytes::Bytes;
 use hyper::header::{HeaderName, HeaderValue};
 
 pub use self::header_mac::ContentError;
-pub use self::kind::SchemeKind;
+pub use self::kind::{SchemeKind, UnknownScheme};
 pub use self::options::{Options, SchemeError, SecretError};
 pub use self::received::Received;
 pub use self::refusal::Refusal;

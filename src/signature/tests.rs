@@ -371,6 +371,12 @@ fn one_scheme_does_not_take_the_signature_of_another() {
 }
 
 #[test]
+fn schemes_are_shared_between_threads() {
+    fn shared<T: Clone + Send + Sync + 'static>() {}
+    shared::<Scheme>();
+}
+
+#[test]
 fn numbers_are_written_as_the_standard_library_writes_them() {
     for number in [0, 1, 9, 10, 99, 100, 1_614_265_330, u64::MAX - 1, u64::MAX] {
         assert_eq!(Decimal::new(number).as_str(), number.to_string());
