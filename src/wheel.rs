@@ -21,7 +21,7 @@
 //! # What it costs
 //! Twenty-four bytes an entry beside its payload, in chunks (`slab`); 5.7 kB for the slots. When the present
 //! enters a slot of a higher level, all of its entries move in one go: with a million entries in one slot that is a
-//! pause of some ten milliseconds, at most once in the slot's span (level 2: 4 s, level 3: 4 min, level 4: 4.6 h).
+//! pause of some 25 ms, at most once in the slot's span (level 2: 4 s, level 3: 4 min, level 4: 4.6 h).
 
 mod slab;
 
@@ -180,9 +180,9 @@ impl<T> Wheel<T> {
 
     /// A moment before which nothing is due; `None` if nothing waits.
     ///
-    /// It is exact for what is due within the present 64 ms, and the beginning of the first slot in use otherwise. Whoever sleeps
-    /// until it and advances wakes for nothing at most once a level for each entry: four times for a wait of an
-    /// hour, six for a year.
+    /// It is exact for what is due within the present 64 ms, and the beginning of the first slot in use otherwise.
+    /// Whoever sleeps until it and advances wakes for nothing at most once a level for each entry: four times for a
+    /// wait of an hour, six for a year.
     #[must_use]
     pub fn next_due(&self) -> Option<MonoMs> {
         self.first_slot().map(|(_, _, begin)| MonoMs(begin))

@@ -49,9 +49,9 @@ impl Default for RetryPolicy {
 impl RetryPolicy {
     /// The wait in milliseconds after the `tries`-th attempt has failed; `None`: the schedule has run out.
     ///
-    /// `tries` counts the attempts since the delivery was accepted or last replayed, the failed one included; `hint_ms` is the
-    /// endpoint's `Retry-After`, which can lengthen a wait, up to [`RetryPolicy::retry_after_ms_max`], but neither
-    /// shorten nor add one; `random` lies in 0 .. 1.
+    /// `tries` counts the attempts since the delivery was accepted or last replayed, the failed one included. `hint_ms`
+    /// is the endpoint's `Retry-After`, which can lengthen a wait, up to [`RetryPolicy::retry_after_ms_max`], but
+    /// neither shorten nor add one. `random` lies in 0 .. 1.
     #[must_use]
     pub fn wait_ms(&self, tries: u16, hint_ms: Option<u64>, random: f64) -> Option<u64> {
         let wait_ms = self.waits_ms.get(usize::from(tries).saturating_sub(1))?;

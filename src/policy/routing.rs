@@ -122,8 +122,17 @@ fn check(index: usize, text: &str) -> Result<(), PatternFault> {
 struct Pattern {
     /// What stands before the first star.
     first: Box<str>,
-    /// What stands between stars, without empty parts, and behind the last one; `None`: there is no star.
-    rest: Option<(Box<[Box<str>]>, Box<str>)>,
+    /// `None`: there is no star.
+    rest: Option<Rest>,
+}
+
+/// What follows the first star.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Rest {
+    /// What stands between two stars, empty parts left out.
+    middle: Box<[Box<str>]>,
+    /// What stands behind the last star.
+    last: Box<str>,
 }
 
 impl Pattern {
@@ -133,13 +142,13 @@ impl Pattern {
         };
         let (middle, last) = rest.rsplit_once('*').unwrap_or(("", rest));
         let middle = middle.split('*').filter(|part| !part.is_empty()).map(Box::from).collect();
-        Self { first: first.into(), rest: Some((middle, last.into())) }
+        Self { first: first.into(), rest: Some(Rest { middle, last: last.into() }) }
     }
 
     /// The ends are tied down; each part between them takes the first place it finds, which leaves the most to those
     /// that follow, so there is never a reason to go back.
     fn matches(&self, text: &str) -> bool {
-        let Some((middle, last)) = &self.rest else {
+        let Some(Rest { middle, last }) = &self.rest else {
             return *self.first == *text;
         };
         let Some(mut text) = text.strip_prefix(&*self.first).and_then(|text| text.strip_suffix(&**last)) else {
