@@ -5,16 +5,16 @@
 //!
 //! # How it works
 //! A tick is a millisecond. A moment is read as digits of six bits, and each level has a slot for each value of its
-//! digit. An entry stands at the level of the highest digit in which its moment differs from the wheel's present, in the
-//! slot of that digit. Eleven digits make 66 bits, so every moment there is has its place and nothing overflows: entries
-//! of the next hour stand on the four lowest levels, a year takes six, the rest stay empty.
+//! digit. An entry stands at the level of the highest digit in which its moment differs from the wheel's present, in
+//! the slot of that digit. Eleven digits make 66 bits, so every moment there is has its place and nothing overflows: a
+//! wait of an hour takes the four lowest levels, a year six, and the rest stay empty.
 //!
 //! From this follows all else:
 //! - whatever stands on a level is due before everything on the levels above, so the lowest slot in use of the lowest
 //!   level in use comes next; a bit for each slot finds it without a search;
-//! - on the lowest level a slot holds one millisecond, so it fires as a whole; on the others, its entries move down once
-//!   the present enters the slot's span. The slots below are empty at that moment (whatever was due in that span stood
-//!   in this slot), so entries of one moment stay in the order of their insertion;
+//! - on the lowest level a slot holds one millisecond, so it fires as a whole; on the others, its entries move down
+//!   once the present enters the slot's span. The slots below are empty at that moment (whatever was due in that span
+//!   stood in this slot), so entries of one moment stay in the order of their insertion;
 //! - where an entry stands follows from its moment and the present alone, so `cancel` finds its list without a note of
 //!   it.
 //!
@@ -151,8 +151,9 @@ impl<T> Wheel<T> {
         Some(node.item)
     }
 
-    /// Moves the wheel to `now` and hands everything due by then to `fire`, each with the moment it was due: in the order
-    /// of these moments, and those of one moment in the order of their insertion. A `now` before [`Wheel::now`] counts as that moment.
+    /// Moves the wheel to `now` and hands everything due by then to `fire`, each with the moment it was due: in the
+    /// order of these moments, and those of one moment in the order of their insertion. A `now` before [`Wheel::now`]
+    /// counts as that moment.
     pub fn advance(&mut self, now: MonoMs, mut fire: impl FnMut(MonoMs, T)) {
         let until = now.0.max(self.now);
         while let Some((level, slot, begin)) = self.first_slot()

@@ -10,9 +10,9 @@ pub const OPERATIONAL_PREFIX: &str = "webhookd.";
 /// An endpoint's `events` list, or the types that a listing shows.
 ///
 /// A pattern is a type in which each `*` stands for any run of characters, also an empty one and one with dots:
-/// `invoice.*` takes `invoice.paid` and `invoice.line.added`. With a leading `!` it excludes. A type passes if a pattern
-/// includes it and none excludes it, in whatever order they stand; a list of exclusions alone takes everything else, and
-/// an empty list takes nothing.
+/// `invoice.*` takes `invoice.paid` and `invoice.line.added`. With a leading `!` it excludes. A type passes if a
+/// pattern includes it and none excludes it, in whatever order they stand; a list of exclusions alone takes everything
+/// else, and an empty list takes nothing.
 ///
 /// Types that begin with `webhookd.` are webhookd's own operational events. Whoever writes `*` means the events of
 /// his applications, so these pass only where a pattern spells that beginning out: `webhookd.*` does, `*`, `web*` and

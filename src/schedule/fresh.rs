@@ -7,8 +7,8 @@ use crate::model::delivery::EventRef;
 /// Counts the events that ready queues hold in memory, each once, however many of its deliveries wait with it.
 ///
 /// A lane may take at most as much as is still free when it asks (dynamic thresholds: A. Choudhury and E. Hahne,
-/// IEEE/ACM Transactions on Networking, 1998). One slow endpoint thus fills half of the budget, two fill a third each, and
-/// there is always something left for an endpoint that keeps up.
+/// IEEE/ACM Transactions on Networking, 1998). One slow endpoint thus fills half of the budget, two that
+/// fill up together a third each, and there is always something left for an endpoint that keeps up.
 #[derive(Debug)]
 pub(super) struct FreshBudget {
     /// How many deliveries hold the event.

@@ -14,9 +14,9 @@
 //!
 //! # Fairness
 //! Lanes that may start something stand in a line. Each turn starts one delivery, and a lane that may go on joins the
-//! end again: when permits are short, ten thousand ready deliveries of one endpoint delay another's by one start. A lane
-//! that may not start (paused, disabled, held, without permits, not in the config) is not in the line and costs nothing.
-//! Whatever lets it start again puts it back.
+//! end again: when permits are short, ten thousand ready deliveries of one endpoint delay another's by one start. A
+//! lane that may not start (paused, disabled, held, without permits, not in the config) is not in the line and costs
+//! nothing. Whatever lets it start again puts it back.
 //!
 //! # Memory and time
 //! A waiting delivery takes 48 bytes on the wheel, a ready one 32. Both give their memory back as they drain. `admit`,
@@ -158,7 +158,8 @@ impl Schedule {
         }
     }
 
-    /// Starts nothing to this endpoint before `until`; a hold that ends later stands. Attempts under way run to their end.
+    /// Starts nothing to this endpoint before `until`; a hold that ends later stands. Attempts under way run to their
+    /// end.
     pub fn hold(&mut self, endpoint: EndpointNo, until: MonoMs) {
         let held_until = self.lane_mut(endpoint).hold.map(|(at, _)| at);
         if until <= self.holds.now() || held_until.is_some_and(|at| at >= until) {

@@ -7,9 +7,9 @@ pub(super) const BUCKET_MS: u64 = 1000;
 
 /// Counts moments, in milliseconds, by the second.
 ///
-/// An exact earliest would need a tree of every moment, which costs more than the entries themselves. A million deliveries
-/// lie in a few thousand seconds: some bytes for each second that has any. In the usual case, a backlog of less than a
-/// second, it is one bucket and adding or removing is a matter of nanoseconds.
+/// An exact earliest would need a tree of every moment, which costs more than the entries themselves. A million
+/// deliveries lie in a few thousand seconds: some bytes for each second that has any. In the usual case, a backlog of
+/// less than a second, it is one bucket and adding or removing is a matter of nanoseconds.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     buckets: BTreeMap<u64, u32>,
