@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod config;
+pub mod deliver;
 pub mod dispatch;
 pub mod limits;
 pub mod model;

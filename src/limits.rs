@@ -95,6 +95,19 @@ pub const ATTEMPT_MS_MAX: u64 = 300_000;
 pub const RESPONSE_LOG_BYTES_MAX: usize = 8 * KIB;
 /// Largest response head of an endpoint that is read, in bytes.
 pub const RESPONSE_HEAD_BYTES_MAX: usize = 64 * KIB;
+/// Most headers of an endpoint's response.
+pub const RESPONSE_HEADERS_MAX: usize = 100;
+/// Most addresses of an endpoint's name that are dialled for one connection.
+pub const CONNECT_ADDRESSES_MAX: usize = 8;
+/// How long an address may keep the next one waiting, in milliseconds (RFC 8305 section 5 recommends 250).
+pub const CONNECT_STAGGER_MS: u64 = 250;
+/// Most name lookups at once; further ones wait within their attempt's time.
+pub const LOOKUPS_MAX: usize = 32;
+/// How long a connection to an endpoint lies idle before it is closed, in milliseconds: a little less than the 60 s
+/// after which common load balancers hang up, so that fewer requests meet a connection that is just being closed.
+pub const POOL_IDLE_MS_MAX: u64 = 55_000;
+/// Longest detail of an attempt for the log, in bytes.
+pub const ATTEMPT_DETAIL_BYTES_MAX: usize = 512;
 /// Most of the endpoint's own headers in a config.
 pub const ENDPOINT_HEADERS_MAX: usize = 64;
 /// Most secrets of one endpoint (rotation).
