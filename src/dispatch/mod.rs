@@ -18,6 +18,8 @@ mod control;
 mod decide;
 mod health;
 mod run;
+#[cfg(test)]
+mod tests;
 
 pub use control::{Control, ControlError};
 pub use health::{EndpointHealth, LastError};
