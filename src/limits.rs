@@ -110,6 +110,12 @@ pub const ENDPOINT_HEADERS_MAX: usize = 64;
 pub const SECRETS_MAX: usize = 8;
 /// Longest secret, in bytes.
 pub const SECRET_BYTES_MAX: usize = 4096;
+/// Most signatures read from one header of a received request. Each may cost an Ed25519 check for each secret.
+pub const SIGNATURES_MAX: usize = 16;
+/// Most form fields of a received request whose fields are signed sorted (Twilio sends fewer than a hundred).
+pub const SIGNED_FIELDS_MAX: usize = 1000;
+/// How far a received timestamp may lie from now, before or after, in seconds (Standard Webhooks, Stripe, Slack).
+pub const TIMESTAMP_TOLERANCE_SECS: u64 = 300;
 
 /// How long a stop waits for attempts under way, in milliseconds. What is not finished by then is pending again at the
 /// next start.
