@@ -8,4 +8,6 @@ pub mod limits;
 pub mod model;
 pub mod outbox;
 pub mod policy;
+pub mod schedule;
 pub mod signature;
+pub mod wheel;
