@@ -65,7 +65,7 @@ impl Template {
         }
         if !self.endpoint.signing.is_empty() {
             let signed = Signed {
-                id: event.id.as_str(),
+                id: &event.id,
                 timestamp_secs: at.secs(),
                 body: &body,
                 url: self.endpoint.url.as_str(),
