@@ -29,7 +29,9 @@ pub(super) struct Rendered {
 pub(super) fn render(event: &Event, format: Format) -> Rendered {
     match format {
         Format::Raw => Rendered { body: event.content.body.clone(), content_type: content_type(event) },
-        Format::Standard => Rendered { body: standard(event), content_type: HeaderValue::from_static("application/json") },
+        Format::Standard => {
+            Rendered { body: standard(event), content_type: HeaderValue::from_static("application/json") }
+        }
         Format::CloudEvents => Rendered {
             body: cloud_event(event),
             content_type: HeaderValue::from_static("application/cloudevents+json"),
@@ -241,7 +243,10 @@ mod tests {
             r#"{"specversion":"1.0","id":"evt_1","source":"webhookd","type":"invoice.paid","#,
             r#""time":"1970-01-01T00:00:00.000Z","datacontenttype":"application/json","data":{"a":1.10}}"#
         );
-        assert_eq!(rendered(&event, Format::CloudEvents), (expected.to_owned(), "application/cloudevents+json".to_owned()));
+        assert_eq!(
+            rendered(&event, Format::CloudEvents),
+            (expected.to_owned(), "application/cloudevents+json".to_owned())
+        );
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use hyper::Uri;
-use rustls::pki_types::ServerName;
+use rustls::pki_types::{InvalidDnsNameError, ServerName};
 use thiserror::Error;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
@@ -151,7 +151,11 @@ impl Rules {
 
         let addresses = self.addresses(host, port, deadline).await?;
         let tcp = self.within(deadline, Step::Dial, self.dial_in_turn(host, &addresses)).await?;
-        if secure { self.within(deadline, Step::Handshake, self.handshake(host, tcp)).await } else { Ok(Stream::plain(tcp)) }
+        if secure {
+            self.within(deadline, Step::Handshake, self.handshake(host, tcp)).await
+        } else {
+            Ok(Stream::plain(tcp))
+        }
     }
 
     /// The addresses of `host` that may be dialled, in the order to try them.
@@ -224,12 +228,7 @@ impl Rules {
     async fn handshake(&self, host: &str, tcp: TcpStream) -> Result<Stream, ConnectError> {
         let settings = self.tls.get().await.map_err(|source| ConnectError::TlsSettings { source })?;
         let failed = |source| ConnectError::Tls { host: host.to_owned(), source };
-        // A certificate names a host without the dot that makes the name absolute.
-        let bare = host.strip_suffix('.').unwrap_or(host);
-        let name = match literal(bare) {
-            Some(ip) => ServerName::from(ip),
-            None => ServerName::try_from(bare.to_owned()).map_err(|error| failed(io::Error::other(error)))?,
-        };
+        let name = certificate_name(host).map_err(|error| failed(io::Error::other(error)))?;
         TlsConnector::from(settings).connect(name, tcp).await.map(Stream::tls).map_err(failed)
     }
 
@@ -244,6 +243,14 @@ impl Rules {
             done = work => done,
             () = self.clock.sleep_until(deadline) => Err(ConnectError::TooLong { step }),
         }
+    }
+}
+
+/// What the certificate has to name: the address, or the host without the dot that makes a name absolute.
+fn certificate_name(host: &str) -> Result<ServerName<'static>, InvalidDnsNameError> {
+    match literal(host) {
+        Some(ip) => Ok(ServerName::from(ip)),
+        None => ServerName::try_from(host.strip_suffix('.').unwrap_or(host).to_owned()),
     }
 }
 
@@ -372,10 +379,8 @@ mod tests {
     #[tokio::test]
     async fn connecting_ends_with_its_time_limit() {
         let manual = crate::clock::ManualClock::at(crate::clock::UnixMs(0));
-        let rules = Rules {
-            clock: Arc::new(crate::clock::ManualHandle(Arc::clone(&manual))),
-            ..rules(&["127.0.0.0/8"], &[])
-        };
+        let rules =
+            Rules { clock: Arc::new(crate::clock::ManualHandle(Arc::clone(&manual))), ..rules(&["127.0.0.0/8"], &[]) };
         let (_full, deaf) = deaf().await;
         let uri: Uri = format!("http://{deaf}/").parse().unwrap();
         let connecting = rules.connect(&uri);
@@ -436,6 +441,15 @@ mod tests {
         let uri: Uri = "http://nowhere.invalid/".parse().unwrap();
         let error = rules(&[], &[]).connect(&uri).await.map(|_| ()).unwrap_err();
         assert_eq!(error.word(), AttemptError::Dns, "{error:?}");
+    }
+
+    #[test]
+    fn a_certificate_names_the_host_without_dot_and_brackets() {
+        for (host, name) in [("a.test", "a.test"), ("a.test.", "a.test"), ("[::1]", "::1"), ("127.0.0.1", "127.0.0.1")]
+        {
+            assert_eq!(certificate_name(host).unwrap(), ServerName::try_from(name).unwrap(), "{host}");
+        }
+        assert!(certificate_name("a b").is_err());
     }
 
     #[test]

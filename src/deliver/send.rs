@@ -2,7 +2,6 @@
 
 use std::error::Error;
 use std::future::Future;
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +17,7 @@ use tokio_util::task::TaskTracker;
 
 use super::connect::{ConnectError, Connector};
 use super::request::Template;
+use super::stream::TlsFault;
 use crate::clock::{MonoMs, SharedClock, Sleep, UnixMs};
 use crate::config::Endpoint;
 use crate::limits;
@@ -167,11 +167,9 @@ fn word(error: &hyper_util::client::legacy::Error) -> AttemptError {
         if let Some(connecting) = cause.downcast_ref::<ConnectError>() {
             return connecting.word();
         }
-        // With TLS 1.3 a server judges the client's certificate after the handshake has ended on our side.
-        let inner = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        if inner.is_some_and(|inner| inner.is::<rustls::Error>()) {
-            return AttemptError::Tls;
-        }
+    }
+    if error.connect_info().is_some_and(TlsFault::of) {
+        return AttemptError::Tls;
     }
     if error.is_connect() { AttemptError::Connect } else { AttemptError::Protocol }
 }
