@@ -45,7 +45,7 @@ impl<'a> Reading<'a> {
     /// Notes a fault at a byte position.
     pub(super) fn error_at(&mut self, byte: usize, key: &str, message: impl Into<String>) {
         let (line, column) = self.position(byte);
-        self.errors.push(ConfigError { line, column, key: key.to_owned(), message: message.into() });
+        self.errors.push(ConfigError { line, column, key: key.to_owned(), message: on_one_line(&message.into()) });
     }
 
     /// Notes a fault of a value.
@@ -66,7 +66,7 @@ impl<'a> Reading<'a> {
     /// Notes what is legal but worth a word.
     pub(super) fn warn(&mut self, item: &Item<'_>, sentence: &str) {
         let (line, _) = self.position(item.at);
-        self.warnings.push(format!("{}:{line}: {}: {sentence}", self.file_name, item.path));
+        self.warnings.push(on_one_line(&format!("{}:{line}: {}: {sentence}", self.file_name, item.path)));
     }
 
     /// A path as the config means it: relative ones start at the config's folder.
@@ -124,15 +124,13 @@ impl<'a> Item<'a> {
 
     /// A duration within bounds, in milliseconds; otherwise a fault.
     pub(super) fn duration_ms(&self, reading: &mut Reading<'_>, range: &RangeInclusive<u64>) -> Option<u64> {
-        let what = "a duration such as \"250ms\", \"15s\", \"10m\", \"2h\" or \"7d\"";
-        let ms = self.quantity(reading, what, "s", units::parse_duration_ms)?;
+        let ms = self.quantity(reading, "a duration", "15s", "s", units::parse_duration_ms)?;
         self.bounded(reading, ms, range, units::show_duration_ms)
     }
 
     /// A size within bounds, in bytes; otherwise a fault.
     pub(super) fn size_bytes(&self, reading: &mut Reading<'_>, range: &RangeInclusive<u64>) -> Option<u64> {
-        let what = "a size such as \"512B\", \"64KiB\", \"1MiB\" or \"10GiB\"";
-        let bytes = self.quantity(reading, what, "B", units::parse_size_bytes)?;
+        let bytes = self.quantity(reading, "a size", "64KiB", "B", units::parse_size_bytes)?;
         self.bounded(reading, bytes, range, units::show_size_bytes)
     }
 
@@ -175,25 +173,24 @@ impl<'a> Item<'a> {
     fn quantity(
         &self,
         reading: &mut Reading<'_>,
-        what: &str,
+        noun: &str,
+        example: &str,
         unit: &str,
         parse: fn(&str) -> Result<u64, units::UnitError>,
     ) -> Option<u64> {
-        match self.value {
+        let found = describe(self.value);
+        let message = match self.value {
             DeValue::String(text) => match parse(text) {
                 Ok(quantity) => return Some(quantity),
-                Err(reason) => reading.error(self, format!("expected {what}, found {}; {reason}", shown(text))),
+                Err(reason) => format!("expected {noun}, found {found}; {reason}"),
             },
-            DeValue::Integer(number) => reading.error(
-                self,
-                format!(
-                    "expected {what}, found {} without a unit; add one, for example \"{}{unit}\"",
-                    describe(self.value),
-                    shortened(&number.to_string())
-                ),
-            ),
-            _ => reading.expected(self, what),
-        }
+            DeValue::Integer(number) => {
+                let number = shortened(&number.to_string());
+                format!("expected {noun}, found {found} without a unit; add one, for example \"{number}{unit}\"")
+            }
+            _ => format!("expected {noun} such as {example:?}, found {found}"),
+        };
+        reading.error(self, message);
         None
     }
 
@@ -370,6 +367,12 @@ pub(super) fn looks_like_secret(text: &str) -> bool {
 /// Whether a text says itself that it is a secret.
 fn marked_secret(text: &str) -> bool {
     ["whsec_", "whsk_", "Bearer ", "Basic "].iter().any(|mark| text.contains(mark))
+}
+
+/// A text without control characters: a path in the config may hold some, and must not forge a line of the log.
+fn on_one_line(text: &str) -> String {
+    let escape = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    text.chars().map(escape).collect()
 }
 
 fn describe(value: &DeValue<'_>) -> String {

@@ -85,6 +85,44 @@ fn every_known_key_is_read() {
     }
 }
 
+/// No value of any key makes the reader panic, and what it refuses has a line and words on one line.
+#[test]
+fn any_value_of_any_key_is_answered() {
+    let values = [
+        "\"\"",
+        "\"\\u0000\"",
+        "\"x\"",
+        "\"ü/\\n\"",
+        "0",
+        "-1",
+        "0xffffffffffffffffffffff",
+        "1e999",
+        "nan",
+        "true",
+        "07:32:00",
+        "[]",
+        "[[]]",
+        "[{}]",
+        "{}",
+        "{ x = 1 }",
+        "{ secret = {} }",
+        "{ \"\" = [] }",
+        "{ file = \"\\u0000\" }",
+        "\"unix:\\u0000\"",
+        "\"https://\\u0000\"",
+        "\"18446744073709551615d\"",
+        "\"0/s\"",
+    ];
+    for (table, name) in keys::ALL.iter().flat_map(|table| table.names.iter().map(move |name| (table, name))) {
+        for value in values {
+            let place = format!("{}{}{name}", table.at.replace('*', "x"), if table.at.is_empty() { "" } else { "." });
+            let Err(errors) = parse(&format!("{place} = {value}\n")) else { continue };
+            assert!(errors.errors().iter().all(|e| e.line == 1 && e.column > 0), "{place} = {value}: {errors}");
+            assert_eq!(errors.to_string().lines().count(), errors.errors().len(), "{place} = {value}: {errors}");
+        }
+    }
+}
+
 #[test]
 fn syntax_errors_have_their_line() {
     one_fault("[api]\nlisten = \n", "2:", "not TOML");
