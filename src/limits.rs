@@ -121,6 +121,37 @@ pub const SIGNED_FIELDS_MAX: usize = 1000;
 /// How far a received timestamp may lie from now, before or after, in seconds (Standard Webhooks, Stripe, Slack).
 pub const TIMESTAMP_TOLERANCE_SECS: u64 = 300;
 
+/// Largest config file, in bytes.
+pub const CONFIG_BYTES_MAX: usize = 8 * MIB;
+/// Most tokens of the API.
+pub const TOKENS_MAX: usize = 64;
+/// Shortest token, in bytes: 128 bits, so that it is not guessed.
+pub const TOKEN_BYTES_MIN: usize = 16;
+/// Longest path of a unix socket, in bytes (unix(7): `sun_path` has 108 with the NUL that ends it).
+pub const UNIX_PATH_BYTES_MAX: usize = 107;
+/// Smallest `max_size` of the storage: one generation that is full and one that fills.
+pub const STORAGE_BYTES_MIN: u64 = 2 * GENERATION_BYTES_MAX;
+/// Shortest `retention`, in milliseconds.
+pub const RETENTION_MS_MIN: u64 = 1000;
+/// Longest `retention`, in milliseconds (ten years).
+pub const RETENTION_MS_MAX: u64 = 3650 * 24 * 3600 * 1000;
+/// Most networks in one `allow_networks`.
+pub const ALLOW_NETWORKS_MAX: usize = 256;
+/// Longest URL of an endpoint, in bytes.
+pub const URL_BYTES_MAX: usize = 4096;
+/// Longest value of one of an endpoint's own headers, in bytes.
+pub const ENDPOINT_HEADER_BYTES_MAX: usize = 4096;
+/// Largest PEM file, in bytes.
+pub const PEM_BYTES_MAX: usize = MIB;
+/// Most attempts that a `rate_limit` may name.
+pub const RATE_COUNT_MAX: u32 = 1_000_000;
+/// Most failures that a `breaker` may wait for.
+pub const BREAKER_FAILURES_MAX: u64 = 10_000;
+/// Longest `cooldown` of a breaker, in milliseconds (one day).
+pub const BREAKER_COOLDOWN_MS_MAX: u64 = 24 * 3600 * 1000;
+/// Longest `disable_after`, in milliseconds (one year).
+pub const DISABLE_AFTER_MS_MAX: u64 = 366 * 24 * 3600 * 1000;
+
 /// How long a stop waits for attempts under way, in milliseconds. What is not finished by then is pending again at the
 /// next start.
 pub const DRAIN_MS_MAX: u64 = 25_000;
@@ -141,6 +172,7 @@ const _: () = {
     assert!(RESPONSE_LOG_BYTES_MAX + 256 < STORED_VALUE_BYTES_MAX);
     assert!(WRITER_QUEUE_BYTES_MAX >= MAX_BODY_BYTES_MAX);
     assert!(API_BODIES_BYTES_MAX >= MAX_BODY_BYTES_MAX);
+    assert!(STORAGE_BYTES_MIN > MAX_BODY_BYTES_MAX as u64);
     assert!(CONNECT_MS_MAX <= ATTEMPT_MS_MAX);
     assert!(LIST_LIMIT_DEFAULT <= LIST_LIMIT_MAX);
 };
