@@ -16,6 +16,7 @@ mod kit;
 mod lanes;
 mod life;
 mod listing;
+mod long_schedule;
 mod retry;
 mod routing;
 mod telling;
