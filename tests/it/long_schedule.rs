@@ -44,7 +44,7 @@ impl Inside {
         let file = dir.path().join("webhookd.toml");
         std::fs::create_dir(dir.path().join("data")).unwrap();
         std::fs::write(&file, config).unwrap();
-        let config = Config::load(&file, &process_env).unwrap();
+        let config = Arc::new(Config::load(&file, &process_env).unwrap());
         let clock = ManualClock::at(START);
         let handle = Arc::new(ManualHandle(Arc::clone(&clock)));
         let daemon = block_on(Daemon::start(config, DaemonOptions { clock: handle, seed: 7 })).unwrap();

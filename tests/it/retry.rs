@@ -128,13 +128,15 @@ fn retry_after_as_a_date_is_honoured() {
 
 #[test]
 fn retry_after_is_capped() {
-    let gap = gap_after(|| Answer::status(503).header("retry-after", "86400"), "max_retry_after = \"1s\"");
-    assert!(gap >= Duration::from_millis(900) && gap < Duration::from_secs(5), "{gap:?}");
+    for hint in ["86400", "99999999999999999999999", "Fri, 31 Dec 9999 23:59:59 GMT"] {
+        let gap = gap_after(move || Answer::status(503).header("retry-after", hint), "max_retry_after = \"1s\"");
+        assert!(gap >= Duration::from_millis(900) && gap < Duration::from_secs(5), "{hint}: {gap:?}");
+    }
 }
 
 #[test]
 fn a_retry_after_without_a_meaning_is_ignored() {
-    for hint in ["soon", "-5", "99999999999999999999999", "", "Wed, 99 Nov 2099 00:00:00 GMT", "1.5"] {
+    for hint in ["soon", "-5", "", "Wed, 99 Nov 2099 00:00:00 GMT", "1.5"] {
         let gap = gap_after(move || Answer::status(503).header("retry-after", hint), "");
         assert!(gap < Duration::from_secs(3), "{hint:?}: {gap:?}");
     }
