@@ -24,6 +24,7 @@ mod body;
 mod connect;
 mod guard;
 mod request;
+mod resolve;
 mod send;
 mod stream;
 #[cfg(test)]
@@ -38,8 +39,9 @@ use hyper::header::HeaderValue;
 use thiserror::Error;
 use tokio_util::task::TaskTracker;
 
-use self::connect::{Connector, Resolver};
+use self::connect::Connector;
 use self::guard::Guard;
+use self::resolve::Resolver;
 use self::send::{Lane, Outcome};
 use self::tls::{SharedTls, TlsSettings};
 use crate::clock::{SharedClock, UnixMs};
@@ -138,7 +140,7 @@ impl HttpCourier {
             let tls = TlsSettings::new(&shared_tls, endpoint.tls.as_ref())
                 .map_err(|source| CourierError::Tls { endpoint: name.clone(), source })?;
             let guard = Guard::new(&endpoint.allow_networks, own.clone());
-            let connector = Connector::new(guard, tls, Arc::clone(&resolver), Arc::clone(&clock));
+            let connector = Connector::new(guard, tls, resolver.for_one_endpoint(), Arc::clone(&clock));
             let lane = Lane::new(Arc::clone(endpoint), connector, tasks.clone())
                 .map_err(|source| CourierError::Url { endpoint: name.clone(), source })?;
             Ok((name, lane))

@@ -64,12 +64,8 @@ impl Template {
             headers.insert(TRACEPARENT, traceparent);
         }
         if !self.endpoint.signing.is_empty() {
-            let signed = Signed {
-                id: &event.id,
-                timestamp_secs: at.secs(),
-                body: &body,
-                url: self.endpoint.url.as_str(),
-            };
+            let signed =
+                Signed { id: &event.id, timestamp_secs: at.secs(), body: &body, url: self.endpoint.url.as_str() };
             let signatures = sign(&self.endpoint.signing, &signed);
             for (name, _) in &signatures {
                 headers.remove(name);
