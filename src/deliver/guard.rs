@@ -14,7 +14,7 @@ use thiserror::Error;
 
 /// Why an address is not dialled.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
-pub enum Refusal {
+pub(super) enum Refusal {
     /// It lies in a range that is closed by default.
     #[error("{ip} lies in {range} ({what}), which is dialled only where allow_networks lists it")]
     Range {

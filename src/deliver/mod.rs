@@ -52,7 +52,7 @@ use crate::model::text::EndpointName;
 use crate::policy::answer::{Verdict, judge};
 
 pub use self::body::CLOUD_SOURCE;
-pub use self::guard::{OwnListeners, Refusal};
+pub use self::guard::OwnListeners;
 
 /// What is to be tried.
 #[derive(Clone, Debug)]
