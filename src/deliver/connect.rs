@@ -1,7 +1,8 @@
 //! A connection to an endpoint: name, address, guard, TCP, TLS, within one time limit.
 //!
-//! The connector belongs to one endpoint and knows its rules. It reads no `*_PROXY` variables. Each failure is a type that
-//! names its step, so that the attempt can say `dns`, `connect`, `tls` or `address_refused` without reading a message.
+//! The connector belongs to one endpoint and knows its rules. It reads no `*_PROXY` variables. Each failure is a type
+//! that names its step, so that the attempt can say `dns`, `connect`, `tls` or `address_refused` without reading a
+//! message.
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -264,8 +265,8 @@ mod tests {
         (listener, at)
     }
 
-    /// An address of this machine where a dial neither succeeds nor fails: its listener's queue is full. The queue lasts as
-    /// long as what comes with it.
+    /// An address of this machine where a dial neither succeeds nor fails: its listener's queue is full. The queue
+    /// lasts as long as what comes with it.
     async fn deaf() -> ((std::net::TcpListener, Vec<TcpStream>), SocketAddr) {
         let socket = tokio::net::TcpSocket::new_v4().unwrap();
         socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();

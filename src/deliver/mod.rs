@@ -7,18 +7,18 @@
 //!                             pool
 //! ```
 //!
-//! Nothing here knows the outbox or the schedule. An attempt ends within the endpoint's `timeout`, connection and answer
-//! included, whatever the other side does:
+//! Nothing here knows the outbox or the schedule. An attempt ends within the endpoint's `timeout`, connection and
+//! answer included, whatever the other side does:
 //!
 //! - A connection that is not ready within [`limits::CONNECT_MS_MAX`](crate::limits::CONNECT_MS_MAX) fails by its step
 //!   (`dns`, `connect`, `tls`); the whole attempt out of time before an answer's head is a `timeout`.
-//! - The status decides once the head is there. The body is read for the log alone: to `log_response_bytes`, and not past
-//!   the attempt's time. A body that is longer, drips or breaks off costs its connection, never the outcome.
+//! - The status decides once the head is there. The body is read for the log alone: to `log_response_bytes`, and not
+//!   past the attempt's time. A body that is longer, drips or breaks off costs its connection, never the outcome.
 //! - Redirects are answers like others (3xx, a failure). Nothing is decompressed.
 //!
-//! Each endpoint has a pool of its own, so that no connection made under one endpoint's rules serves another. A pooled
-//! connection that the other side closed while it lay idle is noticed before anything is written, and the request goes out
-//! on another one; a request of which a byte was written is never sent twice within one attempt.
+//! Each endpoint has a pool of its own, so that no connection made under one endpoint's rules serves another. A
+//! pooled connection that the other side closed while it lay idle is noticed before anything is written, and the
+//! request goes out on another one; a request of which a byte was written is never sent twice within one attempt.
 
 mod body;
 mod connect;

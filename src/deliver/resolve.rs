@@ -11,8 +11,8 @@ use crate::limits;
 
 /// Resolves names on the runtime's blocking threads, a bounded number at a time.
 ///
-/// A lookup cannot be called off: one whose attempt has given up keeps its permits until the system's resolver returns, so
-/// a resolver that hangs never piles up threads.
+/// A lookup cannot be called off: one whose attempt has given up keeps its permits until the system's resolver
+/// returns, so a resolver that hangs never piles up threads.
 #[derive(Debug)]
 pub(super) struct Resolver {
     permits: Arc<Semaphore>,
@@ -61,8 +61,8 @@ pub(super) fn literal(host: &str) -> Option<IpAddr> {
     bare.parse().ok()
 }
 
-/// Takes turns between the address families, keeping the resolver's order within each, so that a machine whose IPv6 leads
-/// nowhere reaches IPv4 with the second dial. At most [`limits::CONNECT_ADDRESSES_MAX`] are kept.
+/// Takes turns between the address families, keeping the resolver's order within each, so that a machine whose IPv6
+/// leads nowhere reaches IPv4 with the second dial. At most [`limits::CONNECT_ADDRESSES_MAX`] are kept.
 pub(super) fn in_turn(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     let v6_first = addresses.first().is_some_and(SocketAddr::is_ipv6);
     let (first, second): (Vec<_>, Vec<_>) = addresses.into_iter().partition(|at| at.is_ipv6() == v6_first);

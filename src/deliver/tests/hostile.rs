@@ -294,9 +294,9 @@ async fn a_pooled_connection_that_was_closed_while_idle_costs_nothing() {
     }
 }
 
-/// The narrow case: the pool still takes the connection for open when it hands it out, and hyper finds its end before it has
-/// written a byte. The receiver is a thread of its own and the runtime stands while it hangs up, so that the end of the
-/// connection and the next request meet in the same turn of the runtime.
+/// The narrow case: the pool still takes the connection for open when it hands it out, and hyper finds its end before
+/// it has written a byte. The receiver is a thread of its own and the runtime stands while it hangs up, so that the
+/// end of the connection and the next request meet in the same turn of the runtime.
 #[tokio::test]
 async fn a_request_that_was_not_written_goes_out_on_another_connection() {
     use std::io::{Read, Write};
