@@ -102,7 +102,9 @@ pub const CONNECT_ADDRESSES_MAX: usize = 8;
 /// How long an address may keep the next one waiting, in milliseconds (RFC 8305 section 5 recommends 250).
 pub const CONNECT_STAGGER_MS: u64 = 250;
 /// Most name lookups at once; further ones wait within their attempt's time.
-pub const LOOKUPS_MAX: usize = 32;
+pub const LOOKUPS_MAX: usize = 128;
+/// Most name lookups of one endpoint at once: a name whose servers hang must not take the others' places.
+pub const LOOKUPS_OF_ENDPOINT_MAX: usize = 2;
 /// How long a connection to an endpoint lies idle before it is closed, in milliseconds: a little less than the 60 s
 /// after which common load balancers hang up, so that fewer requests meet a connection that is just being closed.
 pub const POOL_IDLE_MS_MAX: u64 = 55_000;
