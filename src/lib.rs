@@ -1,5 +1,6 @@
 //! webhookd.
 
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod dispatch;
