@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use clap::Args;
 use hyper::header::{HeaderName, HeaderValue};
+use ulid::Ulid;
 
 use super::Stage;
 use super::failure::{Failure, Outcome};
@@ -45,8 +46,12 @@ pub(super) fn run(args: &SignArgs, stage: &mut Stage) -> Outcome {
         return Err(Failure::usage("twilio signs the URL that is called: give it with --url"));
     }
     let body = body_on_stdin()?;
-    let id = args.id.as_ref().map_or_else(|| format!("msg_{}", ulid::Ulid::new()), ToString::to_string);
-    let timestamp_secs = args.timestamp.unwrap_or_else(|| stage.clock.wall().secs());
+    let now = stage.clock.wall();
+    let id = match &args.id {
+        Some(id) => id.clone(),
+        None => EventId::parse(&format!("msg_{}", Ulid::from_parts(now.0, fastrand::u128(..)))).map_err(Failure::failed)?,
+    };
+    let timestamp_secs = args.timestamp.unwrap_or(now.secs());
     let signed = Signed { id: &id, timestamp_secs, body: &body, url: args.key.url.as_deref().unwrap_or_default() };
     let headers = headers(&schemes, kind, &signed);
     if args.json {
@@ -67,7 +72,7 @@ fn headers(schemes: &[Scheme], kind: SchemeKind, signed: &Signed<'_>) -> Vec<(St
     };
     let mut headers = Vec::new();
     if kind == SchemeKind::Standard {
-        headers.push(("webhook-id".to_owned(), signed.id.to_owned()));
+        headers.push(("webhook-id".to_owned(), signed.id.to_string()));
         headers.push(("webhook-timestamp".to_owned(), signed.timestamp_secs.to_string()));
     }
     headers.extend(sign(schemes, signed).into_iter().map(text));
@@ -87,8 +92,9 @@ mod tests {
         let secret = Secret::new(b"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".to_vec());
         let scheme = Scheme::for_signing(SchemeKind::Standard, &secret, &Options::default()).unwrap();
         let body = br#"{"test": 2432232314}"#;
+        let id = EventId::parse("msg_p5jXN8AQM9LWM0D4loKWxJek").unwrap();
         let signed =
-            Signed { id: "msg_p5jXN8AQM9LWM0D4loKWxJek", timestamp_secs: 1_614_265_330, body, url: "" };
+            Signed { id: &id, timestamp_secs: 1_614_265_330, body, url: "" };
         let expected = [
             ("webhook-id", "msg_p5jXN8AQM9LWM0D4loKWxJek"),
             ("webhook-timestamp", "1614265330"),
