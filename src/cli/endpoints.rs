@@ -28,7 +28,8 @@ Examples:
   webhookd endpoints
   webhookd endpoints --json | jq '.endpoints[] | select(.state != \"active\")'
 
-BACKLOG counts deliveries that are not finished; SUCCESS and LATENCY (median / 99th percentile) are about the last attempts.";
+BACKLOG counts deliveries that are not finished; SUCCESS and LATENCY (median / 99th percentile) are about the last \
+attempts.";
 
 pub(super) async fn run(args: &EndpointsArgs, stage: &mut Stage) -> Outcome {
     let api = args.api.connect()?;

@@ -10,12 +10,12 @@ use serde_json::value::RawValue;
 use super::Stage;
 use super::api_args::ApiArgs;
 use super::client::{self, Api, ApiError};
-use super::failure::{Failure, Outcome};
+use super::failure::Outcome;
 use super::screen::{Screen, Tone, escape};
 use super::table::{Cell, Column, Table};
-use super::view::{EventLine, Listing, state_tone};
-use super::when::{Moment, short_moment};
-use super::{Failure as CommandFailure, complain};
+use super::view::{DeliveryLine, EventLine, Listing, state_tone};
+use super::when::{Moment, short_moment, spoken_span};
+use super::complain;
 use crate::clock::UnixMs;
 use crate::limits;
 use crate::model::text::EndpointName;
@@ -130,7 +130,7 @@ pub(super) async fn run(args: &EventsArgs, stage: &mut Stage) -> Outcome {
     ]);
     for event in &listing.events {
         let at = if shortest { short_moment(&event.at, now) } else { event.at.clone() };
-        let (tone, deliveries) = deliveries(event);
+        let (tone, deliveries) = deliveries(event, now);
         table.row(vec![
             Cell::toned(Tone::Faint, escape(&at)),
             Cell::plain(escape(&event.id)),
@@ -161,7 +161,7 @@ fn listing_path(args: &EventsArgs, now: UnixMs, limit: usize, cursor: Option<&st
 }
 
 /// The deliveries of an event in a few words, the worst first, and their tone.
-fn deliveries(event: &EventLine) -> (Tone, String) {
+fn deliveries(event: &EventLine, now: UnixMs) -> (Tone, String) {
     if event.deliveries.is_empty() {
         return (Tone::Faint, "no endpoint took it".to_owned());
     }
@@ -169,13 +169,23 @@ fn deliveries(event: &EventLine) -> (Tone, String) {
     let mut tone = None;
     for state in ["dead", "pending", "delivered"] {
         let names = event.deliveries.iter().filter(|delivery| delivery.state == state);
-        let names = names.map(|delivery| escape(&delivery.endpoint)).collect::<Vec<_>>();
+        let names = names.map(|delivery| with_wait(delivery, now)).collect::<Vec<_>>();
         if !names.is_empty() {
             tone.get_or_insert(state_tone(state));
             parts.push(format!("{state}: {}", names.join(", ")));
         }
     }
     (tone.unwrap_or_default(), parts.join("; "))
+}
+
+/// The delivery's endpoint, and how long it waits for its next attempt.
+fn with_wait(delivery: &DeliveryLine, now: UnixMs) -> String {
+    let endpoint = escape(&delivery.endpoint);
+    let next = delivery.next_attempt_at.as_deref().and_then(UnixMs::parse_rfc3339);
+    match next.filter(|next| *next > now) {
+        Some(next) => format!("{endpoint} in {}", spoken_span(next.since(now))),
+        None => endpoint.into_owned(),
+    }
 }
 
 /// One page, each event as its own text.
@@ -214,7 +224,7 @@ async fn follow(args: &EventsArgs, api: &Api, stage: &mut Stage) -> Outcome {
                 }
             }
             Err(ApiError::Refused(problem)) if problem.is_later() && !first => {}
-            Err(error) => return Err(CommandFailure::from(error)),
+            Err(error) => return Err(error.into()),
         }
         tokio::time::sleep(FOLLOW_EVERY).await;
     }
@@ -251,10 +261,10 @@ async fn fresh(
     Ok(events)
 }
 
-fn show_line(screen: &mut Screen, event: &EventLine, now: UnixMs) -> Result<(), Failure> {
+fn show_line(screen: &mut Screen, event: &EventLine, now: UnixMs) -> Outcome {
     let at = screen.paint(Tone::Faint, &escape(&short_moment(&event.at, now)));
     let key = event.key.as_deref().map(|key| format!("  key {}", escape(key))).unwrap_or_default();
-    let (tone, deliveries) = deliveries(event);
+    let (tone, deliveries) = deliveries(event, now);
     let deliveries = screen.paint(tone, &deliveries);
     Ok(screen.line(&format!("{at}  {}  {}{key}  {deliveries}", escape(&event.id), escape(&event.event_type)))?)
 }
@@ -306,10 +316,11 @@ mod tests {
     fn deliveries_are_told_the_worst_first() {
         let event: EventLine = serde_json::from_str(
             r#"{"id":"e","type":"t","at":"","deliveries":[{"endpoint":"shop","state":"delivered"},
-                {"endpoint":"legacy","state":"dead"},{"endpoint":"billing","state":"delivered"}]}"#,
+                {"endpoint":"legacy","state":"dead"},{"endpoint":"billing","state":"delivered"},
+                {"endpoint":"mail","state":"pending","next_attempt_at":"2021-02-25T15:07:10.000Z"}]}"#,
         )
         .unwrap();
-        assert_eq!(deliveries(&event), (Tone::Bad, "dead: legacy; delivered: shop, billing".to_owned()));
+        assert_eq!(deliveries(&event, UnixMs(1_614_265_330_000)), (Tone::Bad, "dead: legacy; pending: mail in 5 min; delivered: shop, billing".to_owned()));
     }
 
     #[test]

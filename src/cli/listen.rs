@@ -77,8 +77,8 @@ Examples:
   webhookd listen --fail 2
   webhookd listen --status 503 --delay 2s
 
-Let the daemon deliver here with `url = \"http://127.0.0.1:8402/\"` and `allow_networks = [\"127.0.0.0/8\"]` in an endpoint.
-Requests without a webhook-id count as one for --fail. Ctrl-C ends it, with a summary.";
+Let the daemon deliver here with `url = \"http://127.0.0.1:8402/\"` and `allow_networks = [\"127.0.0.0/8\"]` in an \
+endpoint. Requests without a webhook-id count as one for --fail. Ctrl-C ends it, with a summary.";
 
 pub(super) async fn run(args: &ListenArgs, stage: &mut Stage) -> Outcome {
     let verify = args.verify.as_deref().map(|given| verifier(given, args.scheme)).transpose()?;
@@ -133,7 +133,7 @@ fn verifier(given: &str, kind: SchemeKind) -> Result<Verify, Failure> {
 pub(super) fn verify_with(scheme: Scheme) -> Verify {
     let kind = scheme.kind();
     let schemes = [scheme];
-    Arc::new(move |headers, body, now| {
+    Arc::new(move |_, headers, body, now| {
         let received = Received { headers, body, now_secs: now.secs(), url: None };
         verify(&schemes, &received).map_err(|refusal| refusal_in_words(refusal, kind, headers, now))
     })

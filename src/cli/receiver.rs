@@ -53,8 +53,8 @@ impl Manner {
     }
 }
 
-/// Judges a request's signature: headers, body, now. The error says why it does not hold.
-pub(super) type Verify = Arc<dyn Fn(&HeaderMap, &[u8], UnixMs) -> Result<(), String> + Send + Sync>;
+/// Judges a request's signature: path, headers, body, now. The error says why it does not hold.
+pub(super) type Verify = Arc<dyn Fn(&str, &HeaderMap, &[u8], UnixMs) -> Result<(), String> + Send + Sync>;
 
 /// Chooses the manner for a path.
 pub(super) type Manners = Arc<dyn Fn(&str) -> Manner + Send + Sync>;
@@ -185,7 +185,7 @@ impl Answering {
             let id = head.headers.get(ID_HEADER).map_or(&b""[..], |id| id.as_bytes());
             self.tally.lock().unwrap_or_else(PoisonError::into_inner).count(path, id)
         };
-        let signature = service.verify.as_ref().filter(|_| refused.is_none()).map(|verify| verify(&head.headers, &body, at));
+        let signature = service.verify.as_ref().filter(|_| refused.is_none()).map(|verify| verify(path, &head.headers, &body, at));
         let manner = (service.manners)(path);
         let answered = refused.unwrap_or_else(|| manner.answer(attempt, !matches!(signature, Some(Err(_)))));
         let target = head.uri.path_and_query().map_or_else(|| head.uri.to_string(), ToString::to_string);

@@ -29,8 +29,8 @@ Examples:
   webhookd run --config /etc/webhookd/webhookd.toml
   webhookd run --config webhookd.toml --log json
 
-SIGTERM and Ctrl-C stop it: it takes no more events, lets attempts under way end, and exits with 0. A second one stops it at
-once; nothing that was accepted is lost either way. Exit codes: 1 it could not start, 2 the config is wrong.";
+SIGTERM and Ctrl-C stop it: it takes no more events, lets attempts under way end, and exits with 0. A second one stops it \
+at once; nothing that was accepted is lost either way. Exit codes: 1 it could not start, 2 the config is wrong.";
 
 pub(super) fn run(args: &RunArgs) -> Outcome {
     logging::start(args.log)?;

@@ -72,7 +72,7 @@ Examples:
   webhookd send --batch --file events.ndjson
   webhookd send log.line --batch < events.ndjson
 
-A batch goes in pieces of up to 1000 events; each is stored as a whole or not at all. When a line is refused, the lines
+A batch goes in pieces of up to 1000 events; each is stored as a whole or not at all. When a line is refused, the lines \
 before it are stored, and the message says where to go on.";
 
 /// The body of `POST /v1/events`.

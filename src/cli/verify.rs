@@ -1,5 +1,8 @@
 //! `webhookd verify`: whether the signature of a body holds.
 
+use std::fs;
+use std::path::{Path, PathBuf};
+
 use clap::Args;
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 
@@ -19,6 +22,10 @@ pub(super) struct VerifyArgs {
     #[arg(long = "header", short = 'H', value_name = "HEADER", value_parser = header)]
     headers: Vec<(HeaderName, HeaderValue)>,
 
+    /// A file with the headers, one `name: value` a line, as `webhookd sign` prints them
+    #[arg(long = "headers", value_name = "FILE")]
+    header_file: Option<PathBuf>,
+
     /// Judge as of this moment: a time such as 2026-11-20T09:30:00Z, or a span before now such as 2h [default: now]
     #[arg(long, value_name = "WHEN", value_parser = Moment::parse)]
     at: Option<Moment>,
@@ -33,7 +40,9 @@ pub(super) struct VerifyArgs {
 
 const AFTER_HELP: &str = "\
 Examples:
-  webhookd verify --secret-file secret -H 'webhook-id: msg_1' -H 'webhook-timestamp: 1614265330' -H 'webhook-signature: v1,…' < body
+  webhookd sign --secret-file secret < body > headers
+  webhookd verify --secret-file secret --headers headers < body
+  webhookd verify --secret-file secret --at 2021-02-25T15:02:10Z --headers headers < body
   webhookd verify --secret-file secret --scheme github -H 'x-hub-signature-256: sha256=…' < body
 
 A timestamp may be up to five minutes old or ahead; judge older requests with --at.";
@@ -49,7 +58,11 @@ pub(super) fn run(args: &VerifyArgs, stage: &mut Stage) -> Outcome {
     let schemes = args.key.schemes(false)?;
     let body = body_on_stdin()?;
     let mut headers = HeaderMap::new();
-    headers.extend(args.headers.iter().map(|(name, value)| (Some(name.clone()), value.clone())));
+    let in_file = args.header_file.as_deref().map(headers_in).transpose()?.unwrap_or_default();
+    for (name, value) in args.headers.iter().cloned().chain(in_file) {
+        // A header that comes twice stays there twice: the scheme says what to make of it.
+        headers.append(name, value);
+    }
     let now = stage.clock.wall();
     let at = args.at.map_or(now, |at| at.past(now));
     let judged = judge(&schemes, args.key.kind(), &headers, &body, at, args.key.url.as_deref());
@@ -68,6 +81,16 @@ pub(super) fn run(args: &VerifyArgs, stage: &mut Stage) -> Outcome {
         }
         Err((_, words)) => Err(Failure::failed(format!("the signature does not hold: {}", escape(&words)))),
     }
+}
+
+fn headers_in(file: &Path) -> Result<Vec<(HeaderName, HeaderValue)>, Failure> {
+    let shown = file.display();
+    let text = fs::read_to_string(file).map_err(|error| Failure::usage(format!("{shown} could not be read: {error}")))?;
+    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    let parsed = lines.map(|(at, line)| {
+        header(line).map_err(|why| Failure::usage(format!("line {} of {shown} is no header: {why}", at + 1)))
+    });
+    parsed.collect()
 }
 
 /// Judges a request; the error is its reason and the reason in words.
