@@ -48,9 +48,13 @@ impl ApiArgs {
 /// checked as a whole here.
 fn address_in(file: &Path) -> Result<Address, Failure> {
     let shown = file.display();
-    let text = fs::read_to_string(file).map_err(|error| Failure::usage(format!("{shown} could not be read: {error}")))?;
+    let text =
+        fs::read_to_string(file).map_err(|error| Failure::usage(format!("{shown} could not be read: {error}")))?;
     let table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
-        Failure::usage(format!("{shown} is no valid TOML: {}; `webhookd check --config {shown}` says more", error.message()))
+        Failure::usage(format!(
+            "{shown} is no valid TOML: {}; `webhookd check --config {shown}` says more",
+            error.message()
+        ))
     })?;
     let listen = table.get("api").and_then(|api| api.get("listen"));
     let listen = listen.map_or(Some(API_DEFAULT), toml::Value::as_str);

@@ -50,7 +50,9 @@ impl Address {
             };
         }
         if text.starts_with("https:") {
-            return Err("this command speaks plain HTTP: give the http:// or unix: address of the daemon itself".to_owned());
+            return Err(
+                "this command speaks plain HTTP: give the http:// or unix: address of the daemon itself".to_owned()
+            );
         }
         let expected = "expected http://HOST:PORT or unix:/PATH";
         let full = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
@@ -78,7 +80,9 @@ impl fmt::Display for Address {
 #[derive(Debug, Error)]
 pub(super) enum ApiError {
     /// Nobody listens there.
-    #[error("no daemon answers at {address} ({cause}): start it with `webhookd run --config FILE`, or name another with --api")]
+    #[error(
+        "no daemon answers at {address} ({cause}): start it with `webhookd run --config FILE`, or name another with --api"
+    )]
     NoDaemon {
         /// Where.
         address: Address,
@@ -103,7 +107,9 @@ pub(super) enum ApiError {
     #[error("{0}")]
     Refused(Problem),
     /// An answer that this version does not understand.
-    #[error("the answer of {address} is not what this version of webhookd expects ({cause}): is it a webhookd of another version?")]
+    #[error(
+        "the answer of {address} is not what this version of webhookd expects ({cause}): is it a webhookd of another version?"
+    )]
     Unexpected {
         /// Where.
         address: Address,
@@ -178,10 +184,8 @@ pub(super) struct Answer {
 impl Answer {
     /// The body, decoded.
     pub(super) fn decode<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
-        let unexpected = |cause: serde_json::Error| ApiError::Unexpected {
-            address: self.address.clone(),
-            cause: cause.to_string(),
-        };
+        let unexpected =
+            |cause: serde_json::Error| ApiError::Unexpected { address: self.address.clone(), cause: cause.to_string() };
         serde_json::from_slice(&self.body).map_err(unexpected)
     }
 }
@@ -214,7 +218,8 @@ impl Api {
     }
 
     async fn request(&self, method: Method, path: &str, body: Bytes) -> Result<Answer, ApiError> {
-        let answer = timeout(Duration::from_millis(limits::CLI_ANSWER_MS_MAX), self.connect_and_send(method, path, body));
+        let answer =
+            timeout(Duration::from_millis(limits::CLI_ANSWER_MS_MAX), self.connect_and_send(method, path, body));
         let (head, body) = answer.await.map_err(|_| ApiError::Timeout { address: self.address.clone() })??;
         if head.status().is_success() {
             return Ok(Answer { body, address: self.address.clone() });
@@ -222,7 +227,12 @@ impl Api {
         Err(ApiError::Refused(problem(&head, &body)))
     }
 
-    async fn connect_and_send(&self, method: Method, path: &str, body: Bytes) -> Result<(Response<()>, Bytes), ApiError> {
+    async fn connect_and_send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<(Response<()>, Bytes), ApiError> {
         let host = match &self.address {
             Address::Http { authority } => authority.as_str(),
             Address::Unix(_) => "localhost",

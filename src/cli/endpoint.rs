@@ -2,13 +2,13 @@
 
 use clap::{Args, Subcommand};
 
+use super::Stage;
 use super::api_args::ApiArgs;
 use super::client::{self, Api, ApiError};
 use super::endpoints::state_in_words;
 use super::failure::{Failure, Outcome};
 use super::screen::escape;
 use super::view::{Accepted, EndpointDetail};
-use super::Stage;
 use crate::model::text::EndpointName;
 
 /// Hold an endpoint, let it go again, or send it a test event

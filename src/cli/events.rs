@@ -10,12 +10,12 @@ use serde_json::value::RawValue;
 use super::Stage;
 use super::api_args::ApiArgs;
 use super::client::{self, Api, ApiError};
+use super::complain;
 use super::failure::Outcome;
 use super::screen::{Screen, Tone, escape};
 use super::table::{Cell, Column, Table};
 use super::view::{DeliveryLine, EventLine, Listing, state_tone};
 use super::when::{Moment, short_moment, spoken_span};
-use super::complain;
 use crate::clock::UnixMs;
 use crate::limits;
 use crate::model::text::EndpointName;
@@ -320,7 +320,10 @@ mod tests {
                 {"endpoint":"mail","state":"pending","next_attempt_at":"2021-02-25T15:07:10.000Z"}]}"#,
         )
         .unwrap();
-        assert_eq!(deliveries(&event, UnixMs(1_614_265_330_000)), (Tone::Bad, "dead: legacy; pending: mail in 5 min; delivered: shop, billing".to_owned()));
+        assert_eq!(
+            deliveries(&event, UnixMs(1_614_265_330_000)),
+            (Tone::Bad, "dead: legacy; pending: mail in 5 min; delivered: shop, billing".to_owned())
+        );
     }
 
     #[test]

@@ -137,7 +137,8 @@ mod tests {
     fn a_secret_file_may_end_with_a_line_break() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("secret");
-        for (content, secret) in [("abc", "abc"), ("abc\n", "abc"), ("abc\r\n", "abc"), ("abc\n\n", "abc\n"), (" a ", " a ")]
+        for (content, secret) in
+            [("abc", "abc"), ("abc\n", "abc"), ("abc\r\n", "abc"), ("abc\n\n", "abc\n"), (" a ", " a ")]
         {
             fs::write(&file, content).unwrap();
             assert_eq!(secret_in(&file).unwrap().expose(), secret.as_bytes());

@@ -177,7 +177,11 @@ fn show(screen: &mut Screen, hit: &Hit) -> Outcome {
 fn body_in_lines(body: &[u8]) -> Vec<String> {
     let Ok(text) = str::from_utf8(body) else {
         let start = body.iter().take(32).map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ");
-        return vec![format!("({} bytes that are no text: {start}{})", body.len(), if body.len() > 32 { " …" } else { "" })];
+        return vec![format!(
+            "({} bytes that are no text: {start}{})",
+            body.len(),
+            if body.len() > 32 { " …" } else { "" }
+        )];
     };
     let shown = &text[..text.floor_char_boundary(limits::LISTEN_SHOWN_BYTES_MAX)];
     let whole = shown.len() == text.len();
@@ -249,7 +253,10 @@ mod tests {
 
     #[test]
     fn a_body_is_laid_out_and_cannot_drive_the_terminal() {
-        assert_eq!(body_in_lines(br#"{"p":1.10,"t":"a\u001b[2J"}"#), ["{", "  \"p\": 1.10,", "  \"t\": \"a\\u001b[2J\"", "}"]);
+        assert_eq!(
+            body_in_lines(br#"{"p":1.10,"t":"a\u001b[2J"}"#),
+            ["{", "  \"p\": 1.10,", "  \"t\": \"a\\u001b[2J\"", "}"]
+        );
         assert_eq!(body_in_lines(b"plain\x1b[2J\ntext"), ["plain\\u{1b}[2J", "text"]);
         assert_eq!(body_in_lines(b"\xff\x00"), ["(2 bytes that are no text: ff 00)"]);
         assert!(body_in_lines(b"").is_empty());

@@ -34,7 +34,7 @@ mod verify;
 mod view;
 mod when;
 
-use failure::{EXIT_FAILED, Failure, Outcome};
+use failure::{EXIT_FAILED, Outcome};
 use screen::{Screen, escape_lines};
 
 /// A webhook daemon that never loses a webhook: one binary, an embedded outbox, no database beside it.

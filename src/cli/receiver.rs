@@ -185,7 +185,8 @@ impl Answering {
             let id = head.headers.get(ID_HEADER).map_or(&b""[..], |id| id.as_bytes());
             self.tally.lock().unwrap_or_else(PoisonError::into_inner).count(path, id)
         };
-        let signature = service.verify.as_ref().filter(|_| refused.is_none()).map(|verify| verify(path, &head.headers, &body, at));
+        let signature =
+            service.verify.as_ref().filter(|_| refused.is_none()).map(|verify| verify(path, &head.headers, &body, at));
         let manner = (service.manners)(path);
         let answered = refused.unwrap_or_else(|| manner.answer(attempt, !matches!(signature, Some(Err(_)))));
         let target = head.uri.path_and_query().map_or_else(|| head.uri.to_string(), ToString::to_string);

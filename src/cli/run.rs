@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::block_on_all_threads;
 use super::failure::{EXIT_USAGE, Failure, Outcome};
 use super::logging::{self, LogFormat};
 use super::screen::escape_lines;
-use super::block_on_all_threads;
 use crate::config::{Config, process_env};
 use crate::daemon;
 

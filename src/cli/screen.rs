@@ -74,11 +74,7 @@ impl Screen {
 
     /// Wraps `text` in the colour of `tone`.
     pub(super) fn paint(&self, tone: Tone, text: &str) -> String {
-        if self.colour && tone != Tone::Plain {
-            format!("\x1b[{}m{text}\x1b[0m", tone.code())
-        } else {
-            text.to_owned()
-        }
+        if self.colour && tone != Tone::Plain { format!("\x1b[{}m{text}\x1b[0m", tone.code()) } else { text.to_owned() }
     }
 
     /// Prints a JSON document as it came, on lines of its own.

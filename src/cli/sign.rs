@@ -49,7 +49,9 @@ pub(super) fn run(args: &SignArgs, stage: &mut Stage) -> Outcome {
     let now = stage.clock.wall();
     let id = match &args.id {
         Some(id) => id.clone(),
-        None => EventId::parse(&format!("msg_{}", Ulid::from_parts(now.0, fastrand::u128(..)))).map_err(Failure::failed)?,
+        None => {
+            EventId::parse(&format!("msg_{}", Ulid::from_parts(now.0, fastrand::u128(..)))).map_err(Failure::failed)?
+        }
     };
     let timestamp_secs = args.timestamp.unwrap_or(now.secs());
     let signed = Signed { id: &id, timestamp_secs, body: &body, url: args.key.url.as_deref().unwrap_or_default() };
@@ -79,7 +81,6 @@ fn headers(schemes: &[Scheme], kind: SchemeKind, signed: &Signed<'_>) -> Vec<(St
     headers
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -93,8 +94,7 @@ mod tests {
         let scheme = Scheme::for_signing(SchemeKind::Standard, &secret, &Options::default()).unwrap();
         let body = br#"{"test": 2432232314}"#;
         let id = EventId::parse("msg_p5jXN8AQM9LWM0D4loKWxJek").unwrap();
-        let signed =
-            Signed { id: &id, timestamp_secs: 1_614_265_330, body, url: "" };
+        let signed = Signed { id: &id, timestamp_secs: 1_614_265_330, body, url: "" };
         let expected = [
             ("webhook-id", "msg_p5jXN8AQM9LWM0D4loKWxJek"),
             ("webhook-timestamp", "1614265330"),

@@ -85,7 +85,8 @@ pub(super) fn run(args: &VerifyArgs, stage: &mut Stage) -> Outcome {
 
 fn headers_in(file: &Path) -> Result<Vec<(HeaderName, HeaderValue)>, Failure> {
     let shown = file.display();
-    let text = fs::read_to_string(file).map_err(|error| Failure::usage(format!("{shown} could not be read: {error}")))?;
+    let text =
+        fs::read_to_string(file).map_err(|error| Failure::usage(format!("{shown} could not be read: {error}")))?;
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
     let parsed = lines.map(|(at, line)| {
         header(line).map_err(|why| Failure::usage(format!("line {} of {shown} is no header: {why}", at + 1)))

@@ -1,6 +1,7 @@
 //! Moments and spans as people type and read them.
 
 use crate::clock::UnixMs;
+use crate::config::units::parse_duration_ms;
 
 /// Most milliseconds that a span may name: a hundred years, so that no sum with a moment overflows.
 const SPAN_MS_MAX: u64 = 100 * 366 * 24 * 3600 * 1000;
@@ -20,11 +21,14 @@ impl Moment {
         if let Some(ms) = span_ms(text) {
             return Ok(Self::Span(ms));
         }
-        let date = |text: &str| (text.len() == 10).then(|| UnixMs::parse_rfc3339(&format!("{text}T00:00:00Z"))).flatten();
+        let date =
+            |text: &str| (text.len() == 10).then(|| UnixMs::parse_rfc3339(&format!("{text}T00:00:00Z"))).flatten();
         match UnixMs::parse_rfc3339(text).or_else(|| date(text)) {
             Some(at) => Ok(Self::At(at)),
-            None => Err("expected a time such as 2026-11-20T09:30:00Z, a date (00:00 UTC), or a span such as 90s, 15m, 2h, 7d"
-                .to_owned()),
+            None => Err(
+                "expected a time such as 2026-11-20T09:30:00Z, a date (00:00 UTC), or a span such as 90s, 15m, 2h, 7d"
+                    .to_owned(),
+            ),
         }
     }
 
@@ -51,17 +55,7 @@ pub(super) fn parse_span_ms(text: &str) -> Result<u64, String> {
 }
 
 fn span_ms(text: &str) -> Option<u64> {
-    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
-    let (number, unit) = text.split_at(digits);
-    let factor = match unit {
-        "ms" => 1,
-        "s" => 1000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        "d" => 86_400_000,
-        _ => return None,
-    };
-    number.parse::<u64>().ok()?.checked_mul(factor).filter(|ms| *ms <= SPAN_MS_MAX)
+    parse_duration_ms(text).ok().filter(|ms| *ms <= SPAN_MS_MAX)
 }
 
 /// A span for reading: `3 ms`, `1.2 s`, `5 min`, `2 h 30 min`, `3 d`.

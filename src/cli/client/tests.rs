@@ -13,8 +13,13 @@ use super::*;
 type Seen = Arc<Mutex<Vec<(String, Option<String>, Bytes)>>>;
 
 /// Serves one connection after another on `stream`s that `accept` hands out, always with the same answer.
-async fn serve_one<S>(stream: S, seen: Seen, status: u16, headers: &'static [(&'static str, &'static str)], body: &'static str)
-where
+async fn serve_one<S>(
+    stream: S,
+    seen: Seen,
+    status: u16,
+    headers: &'static [(&'static str, &'static str)],
+    body: &'static str,
+) where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let service = service_fn(move |request: Request<Incoming>| {
@@ -34,7 +39,11 @@ where
     server::Builder::new().serve_connection(TokioIo::new(stream), service).await.unwrap();
 }
 
-async fn tcp(status: u16, headers: &'static [(&'static str, &'static str)], body: &'static str) -> (Api, Seen, JoinSet<()>) {
+async fn tcp(
+    status: u16,
+    headers: &'static [(&'static str, &'static str)],
+    body: &'static str,
+) -> (Api, Seen, JoinSet<()>) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let address = Address::parse(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
     let seen = Seen::default();
@@ -132,7 +141,9 @@ fn addresses_are_urls_and_unix_paths() {
     assert_eq!(http("127.0.0.1:8400"), "127.0.0.1:8400");
     assert_eq!(Address::parse("unix:/run/a.sock"), Ok(Address::Unix("/run/a.sock".into())));
     assert_eq!(Address::parse("unix:///run/a.sock"), Ok(Address::Unix("/run/a.sock".into())));
-    for bad in ["", "unix:a.sock", "https://localhost", "ftp://localhost", "http://localhost/v1", "http://u:p@localhost"] {
+    for bad in
+        ["", "unix:a.sock", "https://localhost", "ftp://localhost", "http://localhost/v1", "http://u:p@localhost"]
+    {
         assert!(Address::parse(bad).is_err(), "{bad}");
     }
 }

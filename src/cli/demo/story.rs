@@ -55,8 +55,14 @@ impl<'a> Story<'a> {
     /// When something did not happen that was to happen.
     pub(super) async fn tell(&mut self, receiver: SocketAddr, folder: &Path, stays: bool) -> Outcome {
         let address = self.api.address().to_string();
-        self.say(&format!("webhookd {} is up: its API is at {address}, its data in {}", env!("CARGO_PKG_VERSION"), folder.display()))?;
-        self.say(&format!("a receiver at http://{receiver} plays three services: shop works, billing fails twice, legacy is broken"))?;
+        self.say(&format!(
+            "webhookd {} is up: its API is at {address}, its data in {}",
+            env!("CARGO_PKG_VERSION"),
+            folder.display()
+        ))?;
+        self.say(&format!(
+            "a receiver at http://{receiver} plays three services: shop works, billing fails twice, legacy is broken"
+        ))?;
 
         self.chapter("A delivery")?;
         let order = json!({"order": 1001, "total": "59.90"});
@@ -78,7 +84,8 @@ impl<'a> Story<'a> {
         self.watch(&report, "legacy", &Ending { state: "delivered", attempts: 6 }).await?;
 
         self.stage.screen.line("")?;
-        let done = self.stage.screen.paint(Tone::Good, "every event arrived, each signature was verified, nothing was lost");
+        let done =
+            self.stage.screen.paint(Tone::Good, "every event arrived, each signature was verified, nothing was lost");
         self.say(&done)?;
         if stays { self.invite(&report) } else { Ok(()) }
     }
@@ -139,7 +146,9 @@ impl<'a> Story<'a> {
         let took = spoken_span(self.stage.clock.mono().since(before));
         let targets = accepted.endpoints.join(", ");
         let id = accepted.id;
-        self.say(&escape(&format!("{event_type} accepted as {id} and safe on the disk within {took}; it goes to {targets}")))?;
+        self.say(&escape(&format!(
+            "{event_type} accepted as {id} and safe on the disk within {took}; it goes to {targets}"
+        )))?;
         if targets == endpoint {
             return Ok(id);
         }
@@ -204,7 +213,9 @@ impl<'a> Story<'a> {
         let then = match (delivery.state.as_str(), last) {
             ("delivered", true) => ": delivered".to_owned(),
             ("dead", true) => ": no attempts are left, so it is dead, and kept for a replay".to_owned(),
-            ("pending", true) => wait_after(attempt, delivery).map(|wait| format!(": next attempt in {wait}")).unwrap_or_default(),
+            ("pending", true) => {
+                wait_after(attempt, delivery).map(|wait| format!(": next attempt in {wait}")).unwrap_or_default()
+            }
             _ => String::new(),
         };
         let outcome = self.stage.screen.paint(tone, &outcome);
@@ -225,7 +236,9 @@ impl<'a> Story<'a> {
         for attempt in &delivery.attempts {
             match self.signatures.get(&(id.to_owned(), attempt.n)) {
                 Some(Ok(())) => {}
-                Some(Err(why)) => return Err(off_script(&format!("the signature of attempt {} does not hold: {why}", attempt.n))),
+                Some(Err(why)) => {
+                    return Err(off_script(&format!("the signature of attempt {} does not hold: {why}", attempt.n)));
+                }
                 None => return Err(off_script(&format!("attempt {} never reached the receiver", attempt.n))),
             }
         }

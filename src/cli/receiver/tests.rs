@@ -42,7 +42,9 @@ impl Bench {
 
     async fn post(&self, path: &str, headers: &str, body: &str) -> u16 {
         let length = body.len();
-        let head = format!("POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n{headers}\r\n");
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n{headers}\r\n"
+        );
         self.send((head + body).as_bytes()).await
     }
 }
@@ -90,7 +92,7 @@ async fn signatures_are_verified_and_a_wrong_one_is_refused() {
     let signed = |body: &str, timestamp_secs: u64| {
         let id = EventId::parse("evt_1").unwrap();
         let signed = Signed { id: &id, timestamp_secs, body: body.as_bytes(), url: "" };
-        let (name, value) = sign(&[scheme.clone()], &signed).remove(0);
+        let (name, value) = sign(std::slice::from_ref(&scheme), &signed).remove(0);
         format!("webhook-id: evt_1\r\nwebhook-timestamp: {timestamp_secs}\r\n{name}: {}\r\n", value.to_str().unwrap())
     };
     assert_eq!(bench.post("/", &signed("{}", now), "{}").await, 200);
@@ -109,7 +111,10 @@ async fn signatures_are_verified_and_a_wrong_one_is_refused() {
 #[tokio::test]
 async fn a_body_beyond_the_limit_is_not_read() {
     let mut bench = bench(Manner::default(), None).await;
-    let head = format!("POST / HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", limits::LISTEN_BODY_BYTES_MAX + 1);
+    let head = format!(
+        "POST / HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+        limits::LISTEN_BODY_BYTES_MAX + 1
+    );
     let status = bench.send(&[head.as_bytes(), &vec![b'x'; limits::LISTEN_BODY_BYTES_MAX + 1]].concat()).await;
     assert_eq!(status, 413);
     let hit = bench.hits.recv().await.unwrap();

@@ -84,7 +84,8 @@ impl Lines {
     }
 
     fn checked(&self, text: &str, default_type: Option<&EventType>) -> Result<String, Failure> {
-        let sketch = serde_json::from_str::<Sketch>(text).map_err(|error| self.bad(&format!("is no event: {error}")))?;
+        let sketch =
+            serde_json::from_str::<Sketch>(text).map_err(|error| self.bad(&format!("is no event: {error}")))?;
         // An array would pass for the sketch as well.
         let Some(fields) = text.strip_prefix('{') else {
             return Err(self.bad("is no event: expected a JSON object such as {\"type\":\"invoice.paid\",\"data\":{}}"));
@@ -113,8 +114,16 @@ pub(super) async fn send(
     stage: &mut Stage,
 ) -> Outcome {
     let progress = progress(lines.total_bytes);
-    let mut batch =
-        Batch { api, lines, default_type, json, stage, progress, totals: Totals::default(), room: limits::CLI_BATCH_BYTES };
+    let mut batch = Batch {
+        api,
+        lines,
+        default_type,
+        json,
+        stage,
+        progress,
+        totals: Totals::default(),
+        room: limits::CLI_BATCH_BYTES,
+    };
     let sent = batch.run().await;
     batch.progress.finish_and_clear();
     let Totals { accepted, duplicates, through } = batch.totals;
@@ -210,7 +219,7 @@ impl Batch<'_> {
         let AcceptedBatch { events } = answer.decode()?;
         self.totals.accepted += events.len() as u64;
         self.totals.duplicates += events.iter().filter(|event: &&Accepted| event.duplicate).count() as u64;
-        if let Some(last) = waiting.drain(..count).last() {
+        if let Some(last) = waiting.drain(..count).next_back() {
             self.totals.through = last.number;
             self.progress.set_position(last.read_bytes);
         }

@@ -74,7 +74,9 @@ fn answer(busy: bool, room: usize, body: &[u8], taken: &Mutex<Vec<Vec<Value>>>) 
     if let Some(at) = events.iter().position(|event| event["type"] == "bad") {
         return (400, json!({"title": "Invalid event", "detail": "bad type", "pointer": format!("/{at}/type")}));
     }
-    let accepted = events.iter().map(|event| json!({"id": event["id"].as_str().unwrap_or("e"), "endpoints": [], "duplicate": false}));
+    let accepted = events
+        .iter()
+        .map(|event| json!({"id": event["id"].as_str().unwrap_or("e"), "endpoints": [], "duplicate": false}));
     let answer = json!({"events": accepted.collect::<Vec<_>>()});
     taken.lock().unwrap().push(events);
     (202, answer)
