@@ -297,38 +297,4 @@ impl Seen {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_event_is_shown_once() {
-        let mut seen = Seen::default();
-        assert!(seen.is_new("a"));
-        assert!(!seen.is_new("a"));
-        for n in 0..=limits::CLI_FOLLOW_SEEN_MAX {
-            assert!(seen.is_new(&n.to_string()));
-        }
-        assert_eq!(seen.ids.len(), limits::CLI_FOLLOW_SEEN_MAX);
-        assert_eq!(seen.order.len(), limits::CLI_FOLLOW_SEEN_MAX);
-    }
-
-    #[test]
-    fn deliveries_are_told_the_worst_first() {
-        let event: EventLine = serde_json::from_str(
-            r#"{"id":"e","type":"t","at":"","deliveries":[{"endpoint":"shop","state":"delivered"},
-                {"endpoint":"legacy","state":"dead"},{"endpoint":"billing","state":"delivered"},
-                {"endpoint":"mail","state":"pending","next_attempt_at":"2021-02-25T15:07:10.000Z"}]}"#,
-        )
-        .unwrap();
-        assert_eq!(
-            deliveries(&event, UnixMs(1_614_265_330_000)),
-            (Tone::Bad, "dead: legacy; pending: mail in 5 min; delivered: shop, billing".to_owned())
-        );
-    }
-
-    #[test]
-    fn a_limit_is_within_what_the_daemon_takes() {
-        assert_eq!(limit("1000"), Ok(1000));
-        assert!(limit("0").is_err() && limit("1001").is_err() && limit("x").is_err());
-    }
-}
+mod tests;

@@ -116,7 +116,7 @@ pub(super) async fn run(args: &ListenArgs, stage: &mut Stage) -> Outcome {
     shown.close();
     tasks.join_all().await;
     ended?;
-    if args.json { Ok(()) } else { Ok(screen.line(&format!("\n{}", summary.words()))?) }
+    if args.json { Ok(()) } else { Ok(screen.line(&summary.words())?) }
 }
 
 /// Reads what `--verify` takes.
@@ -146,7 +146,8 @@ fn show(screen: &mut Screen, hit: &Hit) -> Outcome {
     let request = screen.paint(Tone::Strong, &escape(&format!("{} {}", hit.method, hit.target)));
     let tone = if hit.answered.is_success() { Tone::Good } else { Tone::Bad };
     let answered = screen.paint(tone, &format!("answered {}", hit.answered.as_u16()));
-    screen.line(&format!("{time}  {request}  {from}  {answered}"))?;
+    let again = if hit.attempt > 1 { format!("  no. {} with this id", hit.attempt) } else { String::new() };
+    screen.line(&format!("{time}  {request}  {from}  {answered}{again}"))?;
     for (name, value) in hit.headers.iter().filter(|(name, _)| !DULL.contains(&name.as_str())) {
         let value = if SECRET.contains(&name.as_str()) {
             "(not shown)".into()
