@@ -8,7 +8,6 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
@@ -37,8 +36,8 @@ use story::Story;
 const API_PORT: u16 = 8400;
 /// Requests that wait for being told.
 const HITS_MAX: usize = 256;
-/// How long the daemon may take to end.
-const STOP_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long the daemon may take to end, in milliseconds.
+const STOP_MS_MAX: u64 = 3_000;
 
 /// Watch a delivery, a retry and a dead letter, on this machine alone
 #[derive(Debug, Args)]
@@ -92,9 +91,9 @@ async fn perform(args: &DemoArgs, folder: &Path, stage: &mut Stage) -> Outcome {
 
     let api_port = if args.once { 0 } else { free_api_port().await };
     let config = config(&keys, receiver_address, api_port, folder)?;
-    let options = DaemonOptions { clock: Arc::clone(&stage.clock) };
-    let daemon = Daemon::start(config, options).await.map_err(|error| Failure::from(anyhow::Error::new(error)))?;
-    let address = Address::parse(&daemon.api_address()).map_err(Failure::failed)?;
+    let options = DaemonOptions { clock: Arc::clone(&stage.clock), ..DaemonOptions::default() };
+    let daemon = Daemon::start(Arc::new(config), options).await.map_err(|error| Failure::from(anyhow::Error::new(error)))?;
+    let address = Address::parse(daemon.api_address()).map_err(Failure::failed)?;
 
     let mut story = Story::new(stage, Api::new(address, None), hits, mended);
     let told = tokio::select! {
@@ -108,7 +107,7 @@ async fn perform(args: &DemoArgs, folder: &Path, stage: &mut Stage) -> Outcome {
         },
         told => told,
     };
-    daemon.stop(STOP_TIMEOUT).await;
+    daemon.stop(STOP_MS_MAX).await;
     stop.cancel();
     tasks.join_all().await;
     told

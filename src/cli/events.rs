@@ -31,7 +31,7 @@ const FOLLOW_PAGES_MAX: usize = 50;
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub(super) struct EventsArgs {
-    /// Only these types; * matches any run of characters
+    /// Only these types, with commas between them; * matches any run of characters, a leading ! excludes
     #[arg(long = "type", value_name = "PATTERN")]
     event_type: Option<String>,
 
@@ -82,7 +82,7 @@ Times are UTC.";
 
 /// The states of a delivery.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-pub(super) enum State {
+enum State {
     /// Waiting or under way
     Pending,
     /// Taken by the endpoint
@@ -93,7 +93,7 @@ pub(super) enum State {
 
 impl State {
     /// Its word in the API.
-    pub(super) fn word(self) -> &'static str {
+    fn word(self) -> &'static str {
         match self {
             Self::Pending => "pending",
             Self::Delivered => "delivered",

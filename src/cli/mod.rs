@@ -123,10 +123,13 @@ fn block_on(command: impl Future<Output = Outcome>) -> Outcome {
     runtime.context("the runtime could not be started")?.block_on(command)
 }
 
-/// Runs a daemon: its work is spread over the processors.
+/// Runs a daemon: its work is spread over the processors. What still runs when the command returns is left behind.
 fn block_on_all_threads(command: impl Future<Output = Outcome>) -> Outcome {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    runtime.context("the runtime could not be started")?.block_on(command)
+    let runtime = runtime.context("the runtime could not be started")?;
+    let outcome = runtime.block_on(command);
+    runtime.shutdown_background();
+    outcome
 }
 
 /// Prints an error. Its text may hold words of a daemon or of a file.

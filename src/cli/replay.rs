@@ -1,10 +1,9 @@
 //! `webhookd replay`: puts deliveries back in the queue.
 
-use clap::{ArgGroup, Args};
+use clap::{ArgGroup, Args, ValueEnum};
 use serde::Serialize;
 
 use super::api_args::ApiArgs;
-use super::events::State;
 use super::failure::{Failure, Outcome};
 use super::view::Replayed;
 use super::when::Moment;
@@ -23,9 +22,9 @@ pub(super) struct ReplayArgs {
     #[arg(long, value_name = "NAME", value_parser = EndpointName::parse)]
     endpoint: Option<EndpointName>,
 
-    /// Only deliveries in this state [default: as the daemon says, the dead ones]
+    /// Which deliveries [default: the dead ones, and events that the endpoint takes and never had]
     #[arg(long, value_enum, conflicts_with = "event")]
-    state: Option<State>,
+    state: Option<Which>,
 
     /// Only events accepted since: a time such as 2026-11-20T09:30:00Z, a date, or a span before now such as 2h
     #[arg(long, value_name = "WHEN", value_parser = Moment::parse, conflicts_with = "event")]
@@ -41,6 +40,28 @@ pub(super) struct ReplayArgs {
 
     #[command(flatten)]
     api: ApiArgs,
+}
+
+/// Which deliveries of an endpoint to replay.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Which {
+    /// Those that were given up
+    Dead,
+    /// Those that the endpoint took already
+    Delivered,
+    /// All but those that wait, and events that the endpoint takes and never had
+    Any,
+}
+
+impl Which {
+    /// Its word in the API.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Dead => "dead",
+            Self::Delivered => "delivered",
+            Self::Any => "any",
+        }
+    }
 }
 
 const AFTER_HELP: &str = "\
@@ -80,7 +101,7 @@ pub(super) async fn run(args: &ReplayArgs, stage: &mut Stage) -> Outcome {
         }
         (None, Some(endpoint)) => {
             let body = EndpointReplay {
-                state: args.state.map(State::word),
+                state: args.state.map(Which::word),
                 since: args.since.map(|since| since.past(now).to_string()),
                 until: args.until.map(|until| until.past(now).to_string()),
             };

@@ -1,6 +1,7 @@
 //! `webhookd run`: the daemon, in the foreground.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::Args;
 
@@ -9,7 +10,7 @@ use super::failure::{EXIT_USAGE, Failure, Outcome};
 use super::logging::{self, LogFormat};
 use super::screen::escape_lines;
 use crate::config::{Config, process_env};
-use crate::daemon;
+use crate::daemon::{self, Ended};
 
 /// Run the daemon in the foreground
 #[derive(Debug, Args)]
@@ -30,7 +31,8 @@ Examples:
   webhookd run --config webhookd.toml --log json
 
 SIGTERM and Ctrl-C stop it: it takes no more events, lets attempts under way end, and exits with 0. A second one stops it \
-at once; nothing that was accepted is lost either way. Exit codes: 1 it could not start, 2 the config is wrong.";
+at once; nothing that was accepted is lost either way. Exit codes: 1 it could not start, or was \
+stopped at once; 2 the config is wrong.";
 
 pub(super) fn run(args: &RunArgs) -> Outcome {
     logging::start(args.log)?;
@@ -39,6 +41,10 @@ pub(super) fn run(args: &RunArgs) -> Outcome {
         Failure::silent(EXIT_USAGE)
     })?;
     block_on_all_threads(async {
-        daemon::run_until_signalled(config).await.map_err(|error| Failure::from(anyhow::Error::new(error)))
+        match daemon::run_until_signalled(Arc::new(config)).await {
+            Ok(Ended::InOrder) => Ok(()),
+            Ok(Ended::AtOnce) => Err(Failure::failed("stopped at once; what was under way is pending at the next start")),
+            Err(error) => Err(Failure::from(anyhow::Error::new(error))),
+        }
     })
 }
