@@ -31,6 +31,7 @@
 //! | [`daemon`] | the composition root: start, ready, drain |
 //! | [`cli`] | one file a command |
 
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod deliver;
