@@ -59,6 +59,36 @@ pub const API_BODIES_BYTES_MAX: usize = 256 * MIB;
 pub const LIST_LIMIT_DEFAULT: usize = 50;
 /// Largest page of a listing.
 pub const LIST_LIMIT_MAX: usize = 1000;
+/// Longest query string of an API request, in bytes.
+pub const QUERY_BYTES_MAX: usize = 8 * KIB;
+/// Faults of one request that are told; a batch can have thousands.
+pub const FAULTS_SHOWN_MAX: usize = 20;
+/// How long an answer may wait for a client that does not read it, in milliseconds.
+pub const ANSWER_STALL_MS_MAX: u64 = 30_000;
+/// How long a connection that is being closed goes on reading what the client still sends, in milliseconds, so that the
+/// answer is not lost with it.
+pub const LINGER_MS_MAX: u64 = 2_000;
+/// Most HTTP/2 requests at once on one API connection.
+pub const API_STREAMS_MAX: u32 = 256;
+/// Most replays of whole endpoints at once; beyond this, 503.
+pub const ENDPOINT_REPLAYS_MAX: usize = 4;
+
+/// Largest answer of the API that the command line reads, in bytes: the largest body in base64, and its attempts.
+pub const CLI_ANSWER_BYTES_MAX: usize = 2 * MAX_BODY_BYTES_MAX;
+/// How long the command line waits for an answer of the API, in milliseconds.
+pub const CLI_ANSWER_MS_MAX: u64 = 60_000;
+/// Bytes of one batch request that `send --batch` starts with; it goes down where the daemon takes less.
+pub const CLI_BATCH_BYTES: usize = 900 * KIB;
+/// Events that `events --follow` remembers having shown.
+pub const CLI_FOLLOW_SEEN_MAX: usize = 100_000;
+/// Largest request body that `listen` reads, in bytes.
+pub const LISTEN_BODY_BYTES_MAX: usize = 4 * MIB;
+/// Bytes of a request body that `listen` shows.
+pub const LISTEN_SHOWN_BYTES_MAX: usize = 8 * KIB;
+/// Most connections to `listen` at once; further ones wait in the listen queue.
+pub const LISTEN_CONNECTIONS_MAX: usize = 256;
+/// Webhook ids of which `listen` counts the attempts; the oldest are forgotten.
+pub const LISTEN_IDS_MAX: usize = 10_000;
 
 /// Largest value written to the storage engine, in bytes. Bigger ones would be put in blob files, which the engine never
 /// syncs; see `outbox`.
@@ -102,7 +132,9 @@ pub const CONNECT_ADDRESSES_MAX: usize = 8;
 /// How long an address may keep the next one waiting, in milliseconds (RFC 8305 section 5 recommends 250).
 pub const CONNECT_STAGGER_MS: u64 = 250;
 /// Most name lookups at once; further ones wait within their attempt's time.
-pub const LOOKUPS_MAX: usize = 32;
+pub const LOOKUPS_MAX: usize = 128;
+/// Most name lookups of one endpoint at once: a name whose servers hang must not take the others' places.
+pub const LOOKUPS_OF_ENDPOINT_MAX: usize = 2;
 /// How long a connection to an endpoint lies idle before it is closed, in milliseconds: a little less than the 60 s
 /// after which common load balancers hang up, so that fewer requests meet a connection that is just being closed.
 pub const POOL_IDLE_MS_MAX: u64 = 55_000;

@@ -1,7 +1,7 @@
 //! What a delivery's body looks like: the same bytes on every attempt.
 //!
-//! JSON is kept as text and put into its place as it came, so that `123456789012345678901234567890` and `1.10` arrive as
-//! they were sent; nothing here parses and prints `data` again.
+//! JSON is kept as text and put into its place as it came, so that `123456789012345678901234567890` and `1.10` arrive
+//! as they were sent; nothing here parses and prints `data` again.
 
 use std::borrow::Cow;
 

@@ -1,11 +1,12 @@
 //! A connection to an endpoint: name, address, guard, TCP, TLS, within one time limit.
 //!
-//! The connector belongs to one endpoint and knows its rules. It reads no `*_PROXY` variables. Each failure is a type that
-//! names its step, so that the attempt can say `dns`, `connect`, `tls` or `address_refused` without reading a message.
+//! The connector belongs to one endpoint and knows its rules. It reads no `*_PROXY` variables. Each failure is a type
+//! that names its step, so that the attempt can say `dns`, `connect`, `tls` or `address_refused` without reading a
+//! message.
 
 use std::future::{Future, poll_fn};
 use std::io;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -14,11 +15,10 @@ use hyper::Uri;
 use rustls::pki_types::{InvalidDnsNameError, ServerName};
 use thiserror::Error;
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
 use tokio_rustls::TlsConnector;
-use tokio_util::task::TaskTracker;
 
 use super::guard::{Guard, Refusal};
+use super::resolve::{Lookups, in_turn, literal};
 use super::stream::Stream;
 use super::tls::TlsSettings;
 use crate::clock::{MonoMs, SharedClock};
@@ -76,32 +76,6 @@ impl ConnectError {
     }
 }
 
-/// Resolves names, a bounded number at a time, on the runtime's blocking threads. Shared by all endpoints.
-///
-/// A lookup cannot be called off: one whose attempt has given up keeps its permit until the system's resolver returns, so
-/// a resolver that hangs never piles up threads.
-#[derive(Debug)]
-pub(super) struct Resolver {
-    permits: Arc<Semaphore>,
-    tasks: TaskTracker,
-}
-
-impl Resolver {
-    pub(super) fn new(tasks: TaskTracker) -> Self {
-        Self { permits: Arc::new(Semaphore::new(limits::LOOKUPS_MAX)), tasks }
-    }
-
-    async fn lookup(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
-        let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(io::Error::other)?;
-        let name = host.to_owned();
-        let found = self.tasks.spawn_blocking(move || {
-            let _permit = permit;
-            (name.as_str(), port).to_socket_addrs().map(Iterator::collect)
-        });
-        found.await.map_err(io::Error::other)?
-    }
-}
-
 /// Makes connections to one endpoint. Cloning it is cheap.
 #[derive(Clone, Debug)]
 pub(super) struct Connector(Arc<Rules>);
@@ -110,13 +84,13 @@ pub(super) struct Connector(Arc<Rules>);
 struct Rules {
     guard: Guard,
     tls: TlsSettings,
-    resolver: Arc<Resolver>,
+    lookups: Lookups,
     clock: SharedClock,
 }
 
 impl Connector {
-    pub(super) fn new(guard: Guard, tls: TlsSettings, resolver: Arc<Resolver>, clock: SharedClock) -> Self {
-        Self(Arc::new(Rules { guard, tls, resolver, clock }))
+    pub(super) fn new(guard: Guard, tls: TlsSettings, lookups: Lookups, clock: SharedClock) -> Self {
+        Self(Arc::new(Rules { guard, tls, lookups, clock }))
     }
 }
 
@@ -133,13 +107,6 @@ impl tower_service::Service<Uri> for Connector {
         let rules = Arc::clone(&self.0);
         Box::pin(async move { rules.connect(&to).await })
     }
-}
-
-/// The address that a URL's host spells, brackets or not; `None` for a name. The URL parser has turned every other
-/// spelling (`127.1`, `2130706433`, `0x7f.1`, a dot at the end) into the usual one before.
-pub(super) fn literal(host: &str) -> Option<IpAddr> {
-    let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
-    bare.parse().ok()
 }
 
 impl Rules {
@@ -164,7 +131,7 @@ impl Rules {
             Some(ip) => vec![SocketAddr::new(ip, port)],
             None => {
                 let lookup = async {
-                    let found = self.resolver.lookup(host, port).await;
+                    let found = self.lookups.find(host, port).await;
                     found.map_err(|source| ConnectError::Dns { host: host.to_owned(), source })
                 };
                 self.within(deadline, Step::Name, lookup).await?
@@ -254,25 +221,6 @@ fn certificate_name(host: &str) -> Result<ServerName<'static>, InvalidDnsNameErr
     }
 }
 
-/// Takes turns between the address families, keeping the resolver's order within each, so that a machine whose IPv6 leads
-/// nowhere reaches IPv4 with the second dial. At most [`limits::CONNECT_ADDRESSES_MAX`] are kept.
-fn in_turn(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
-    let v6_first = addresses.first().is_some_and(SocketAddr::is_ipv6);
-    let (first, second): (Vec<_>, Vec<_>) = addresses.into_iter().partition(|at| at.is_ipv6() == v6_first);
-    let (mut first, mut second) = (first.into_iter(), second.into_iter());
-    let mut turns = Vec::new();
-    while turns.len() < limits::CONNECT_ADDRESSES_MAX {
-        let before = turns.len();
-        turns.extend(first.next());
-        turns.extend(second.next());
-        if turns.len() == before {
-            break;
-        }
-    }
-    turns.truncate(limits::CONNECT_ADDRESSES_MAX);
-    turns
-}
-
 /// The outcome of whichever of `dials` ends first, which is taken out. Pending while there is none.
 async fn first_done<T>(dials: &mut Vec<Pin<Box<impl Future<Output = T>>>>) -> T {
     poll_fn(|cx| {
@@ -290,11 +238,13 @@ async fn first_done<T>(dials: &mut Vec<Pin<Box<impl Future<Output = T>>>>) -> T 
 #[cfg(test)]
 mod tests {
     use tokio::net::TcpListener;
+    use tokio_util::task::TaskTracker;
     use tower_service::Service;
 
     use super::*;
-    use crate::clock::SystemClock;
+    use crate::clock::{ManualClock, ManualHandle, SystemClock, UnixMs};
     use crate::deliver::guard::OwnListeners;
+    use crate::deliver::resolve::Resolver;
     use crate::deliver::tls::SharedTls;
 
     fn rules(allow: &[&str], own: &[SocketAddr]) -> Rules {
@@ -304,7 +254,7 @@ mod tests {
         Rules {
             guard: Guard::new(&allow, own),
             tls: TlsSettings::new(&Arc::new(SharedTls::new(tasks.clone())), None).unwrap(),
-            resolver: Arc::new(Resolver::new(tasks)),
+            lookups: Arc::new(Resolver::new(tasks)).for_one_endpoint(),
             clock: SystemClock::shared(),
         }
     }
@@ -315,29 +265,24 @@ mod tests {
         (listener, at)
     }
 
-    /// An address of this machine where a dial neither succeeds nor fails: its listener's queue is full.
-    async fn deaf() -> (socket_queue::Full, SocketAddr) {
-        socket_queue::full().await
+    /// An address of this machine where a dial neither succeeds nor fails: its listener's queue is full. The queue
+    /// lasts as long as what comes with it.
+    async fn deaf() -> ((std::net::TcpListener, Vec<TcpStream>), SocketAddr) {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let listener = socket.listen(1).unwrap().into_std().unwrap();
+        let at = listener.local_addr().unwrap();
+        let mut waiting = Vec::new();
+        let patience = std::time::Duration::from_millis(100);
+        while let Ok(connected) = tokio::time::timeout(patience, TcpStream::connect(at)).await {
+            waiting.push(connected.unwrap());
+        }
+        ((listener, waiting), at)
     }
 
-    mod socket_queue {
-        use super::*;
-
-        pub(super) type Full = (std::net::TcpListener, Vec<TcpStream>);
-
-        pub(super) async fn full() -> (Full, SocketAddr) {
-            let socket = tokio::net::TcpSocket::new_v4().unwrap();
-            socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-            let listener = socket.listen(1).unwrap().into_std().unwrap();
-            let at = listener.local_addr().unwrap();
-            let mut waiting = Vec::new();
-            while let Ok(connected) =
-                tokio::time::timeout(std::time::Duration::from_millis(100), TcpStream::connect(at)).await
-            {
-                waiting.push(connected.unwrap());
-            }
-            ((listener, waiting), at)
-        }
+    fn standing_still(rules: Rules) -> (Rules, Arc<ManualClock>) {
+        let clock = ManualClock::at(UnixMs(0));
+        (Rules { clock: Arc::new(ManualHandle(Arc::clone(&clock))), ..rules }, clock)
     }
 
     #[tokio::test]
@@ -355,14 +300,13 @@ mod tests {
 
     #[tokio::test]
     async fn an_address_that_fails_hands_over_at_once() {
-        let rules = rules(&["127.0.0.0/8"], &[]);
+        // On a clock that stands still, whoever waited for the stagger would wait for ever.
+        let (rules, _clock) = standing_still(rules(&["127.0.0.0/8"], &[]));
         let (gone, closed) = listener().await;
         drop(gone);
         let (_listener, alive) = listener().await;
-        let begun = std::time::Instant::now();
         let stream = rules.dial_in_turn("two.test", &[closed, closed, alive]).await.unwrap();
         assert_eq!(stream.peer_addr().unwrap(), alive);
-        assert!(begun.elapsed().as_millis() < u128::from(limits::CONNECT_STAGGER_MS));
     }
 
     #[tokio::test]
@@ -378,9 +322,7 @@ mod tests {
 
     #[tokio::test]
     async fn connecting_ends_with_its_time_limit() {
-        let manual = crate::clock::ManualClock::at(crate::clock::UnixMs(0));
-        let rules =
-            Rules { clock: Arc::new(crate::clock::ManualHandle(Arc::clone(&manual))), ..rules(&["127.0.0.0/8"], &[]) };
+        let (rules, clock) = standing_still(rules(&["127.0.0.0/8"], &[]));
         let (_full, deaf) = deaf().await;
         let uri: Uri = format!("http://{deaf}/").parse().unwrap();
         let connecting = rules.connect(&uri);
@@ -388,7 +330,7 @@ mod tests {
         tokio::select! {
             biased;
             done = connecting.as_mut() => panic!("{:?}", done.map(|_| ())),
-            () = tokio::task::yield_now() => manual.advance_ms(limits::CONNECT_MS_MAX),
+            () = tokio::task::yield_now() => clock.advance_ms(limits::CONNECT_MS_MAX),
         }
         let error = connecting.await.map(|_| ()).unwrap_err();
         assert!(matches!(error, ConnectError::TooLong { step: Step::Dial }), "{error:?}");
@@ -450,15 +392,5 @@ mod tests {
             assert_eq!(certificate_name(host).unwrap(), ServerName::try_from(name).unwrap(), "{host}");
         }
         assert!(certificate_name("a b").is_err());
-    }
-
-    #[test]
-    fn address_families_take_turns() {
-        let parse = |text: &[&str]| text.iter().map(|at| at.parse().unwrap()).collect::<Vec<SocketAddr>>();
-        let given = parse(&["[2::1]:1", "[2::2]:1", "[2::3]:1", "1.0.0.1:1", "1.0.0.2:1"]);
-        let turns = parse(&["[2::1]:1", "1.0.0.1:1", "[2::2]:1", "1.0.0.2:1", "[2::3]:1"]);
-        assert_eq!(in_turn(given), turns);
-        let many = parse(&["1.0.0.1:1"; 20]);
-        assert_eq!(in_turn(many).len(), limits::CONNECT_ADDRESSES_MAX);
     }
 }

@@ -14,7 +14,7 @@ use thiserror::Error;
 
 /// Why an address is not dialled.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
-pub enum Refusal {
+pub(super) enum Refusal {
     /// It lies in a range that is closed by default.
     #[error("{ip} lies in {range} ({what}), which is dialled only where allow_networks lists it")]
     Range {
@@ -340,7 +340,7 @@ mod tests {
         for (spelling, meaning) in spellings {
             let url = url::Url::parse(&format!("http://{spelling}/hook")).unwrap();
             let host = url.host_str().unwrap();
-            let dialled = super::super::connect::literal(host).unwrap_or_else(|| panic!("{spelling} became {host}"));
+            let dialled = super::super::resolve::literal(host).unwrap_or_else(|| panic!("{spelling} became {host}"));
             assert_eq!(dialled, meaning.parse::<IpAddr>().unwrap(), "{spelling}");
             assert!(guard(&[], &[]).judge(SocketAddr::new(dialled, 80)).is_err(), "{spelling}");
         }

@@ -7,23 +7,24 @@
 //!                             pool
 //! ```
 //!
-//! Nothing here knows the outbox or the schedule. An attempt ends within the endpoint's `timeout`, connection and answer
-//! included, whatever the other side does:
+//! Nothing here knows the outbox or the schedule. An attempt ends within the endpoint's `timeout`, connection and
+//! answer included, whatever the other side does:
 //!
 //! - A connection that is not ready within [`limits::CONNECT_MS_MAX`](crate::limits::CONNECT_MS_MAX) fails by its step
 //!   (`dns`, `connect`, `tls`); the whole attempt out of time before an answer's head is a `timeout`.
-//! - The status decides once the head is there. The body is read for the log alone: to `log_response_bytes`, and not past
-//!   the attempt's time. A body that is longer, drips or breaks off costs its connection, never the outcome.
+//! - The status decides once the head is there. The body is read for the log alone: to `log_response_bytes`, and not
+//!   past the attempt's time. A body that is longer, drips or breaks off costs its connection, never the outcome.
 //! - Redirects are answers like others (3xx, a failure). Nothing is decompressed.
 //!
-//! Each endpoint has a pool of its own, so that no connection made under one endpoint's rules serves another. A pooled
-//! connection that the other side closed while it lay idle is noticed before anything is written, and the request goes out
-//! on another one; a request of which a byte was written is never sent twice within one attempt.
+//! Each endpoint has a pool of its own, so that no connection made under one endpoint's rules serves another. A
+//! pooled connection that the other side closed while it lay idle is noticed before anything is written, and the
+//! request goes out on another one; a request of which a byte was written is never sent twice within one attempt.
 
 mod body;
 mod connect;
 mod guard;
 mod request;
+mod resolve;
 mod send;
 mod stream;
 #[cfg(test)]
@@ -38,8 +39,9 @@ use hyper::header::HeaderValue;
 use thiserror::Error;
 use tokio_util::task::TaskTracker;
 
-use self::connect::{Connector, Resolver};
+use self::connect::Connector;
 use self::guard::Guard;
+use self::resolve::Resolver;
 use self::send::{Lane, Outcome};
 use self::tls::{SharedTls, TlsSettings};
 use crate::clock::{SharedClock, UnixMs};
@@ -50,7 +52,7 @@ use crate::model::text::EndpointName;
 use crate::policy::answer::{Verdict, judge};
 
 pub use self::body::CLOUD_SOURCE;
-pub use self::guard::{OwnListeners, Refusal};
+pub use self::guard::OwnListeners;
 
 /// What is to be tried.
 #[derive(Clone, Debug)]
@@ -138,7 +140,7 @@ impl HttpCourier {
             let tls = TlsSettings::new(&shared_tls, endpoint.tls.as_ref())
                 .map_err(|source| CourierError::Tls { endpoint: name.clone(), source })?;
             let guard = Guard::new(&endpoint.allow_networks, own.clone());
-            let connector = Connector::new(guard, tls, Arc::clone(&resolver), Arc::clone(&clock));
+            let connector = Connector::new(guard, tls, resolver.for_one_endpoint(), Arc::clone(&clock));
             let lane = Lane::new(Arc::clone(endpoint), connector, tasks.clone())
                 .map_err(|source| CourierError::Url { endpoint: name.clone(), source })?;
             Ok((name, lane))

@@ -1,7 +1,7 @@
 //! TLS towards endpoints: whom to trust and what to show.
 //!
-//! The usual roots (Mozilla's, compiled in, and the system's) are read once, at the first connection that needs them, and
-//! shared: a daemon whose endpoints are plain HTTP or name their own CA never pays for them.
+//! The usual roots (Mozilla's, compiled in, and the system's) are read once, at the first connection that needs them,
+//! and shared: a daemon whose endpoints are plain HTTP or name their own CA never pays for them.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -130,8 +130,8 @@ fn compiled_in_roots() -> RootCertStore {
     RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() }
 }
 
-/// Mozilla's roots and those of the system that are not among them. `SSL_CERT_FILE` and `SSL_CERT_DIR` name other places
-/// for the system's.
+/// Mozilla's roots and those of the system that are not among them. `SSL_CERT_FILE` and `SSL_CERT_DIR` name other
+/// places for the system's.
 fn usual_roots() -> RootCertStore {
     let mut roots = compiled_in_roots();
     let system = rustls_native_certs::load_native_certs();

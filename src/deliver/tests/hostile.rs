@@ -48,10 +48,10 @@ async fn a_body_that_drips_for_ever_ends_with_the_attempts_time_and_counts_by_it
         }
     })
     .await;
-    let attempted = attempt_within(&format!("http://{at}/"), 300).await;
+    let attempted = attempt_within(&format!("http://{at}/"), 1000).await;
     assert_eq!((attempted.status, attempted.error), (Some(200), None));
     assert_eq!(attempted.verdict, Verdict::Delivered);
-    assert!((300..2000).contains(&attempted.duration_ms), "{} ms", attempted.duration_ms);
+    assert!((1000..3000).contains(&attempted.duration_ms), "{} ms", attempted.duration_ms);
     assert!(attempted.response.starts_with(b"xx"));
     assert_eq!(attempted.detail.as_deref(), Some("the body did not end in time"));
 }
@@ -294,6 +294,47 @@ async fn a_pooled_connection_that_was_closed_while_idle_costs_nothing() {
     }
 }
 
+/// The narrow case: the pool still takes the connection for open when it hands it out, and hyper finds its end before
+/// it has written a byte. The receiver is a thread of its own and the runtime stands while it hangs up, so that the
+/// end of the connection and the next request meet in the same turn of the runtime.
+#[tokio::test]
+async fn a_request_that_was_not_written_goes_out_on_another_connection() {
+    use std::io::{Read, Write};
+    use std::sync::mpsc;
+
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = listener.local_addr().unwrap();
+    let (hang_up, told) = mpsc::channel::<()>();
+    let (hung_up, done) = mpsc::channel::<()>();
+    let receiver = std::thread::spawn(move || {
+        for _ in 0..2 {
+            let (mut tcp, _) = listener.accept().unwrap();
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n{}") {
+                let mut byte = [0];
+                tcp.read_exact(&mut byte).unwrap();
+                request.extend(byte);
+            }
+            tcp.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").unwrap();
+            told.recv().unwrap();
+            drop(tcp);
+            hung_up.send(()).unwrap();
+        }
+    });
+
+    let sender = Sender::new(endpoint(&format!("http://{at}/")));
+    assert_eq!(sender.attempt().await.verdict, Verdict::Delivered);
+    settle().await;
+    hang_up.send(()).unwrap();
+    done.recv().unwrap();
+    tokio::task::yield_now().await;
+    let attempted = sender.attempt().await;
+    assert_eq!(attempted.verdict, Verdict::Delivered, "{:?}", attempted.detail);
+    hang_up.send(()).unwrap();
+    done.recv().unwrap();
+    receiver.join().unwrap();
+}
+
 #[tokio::test]
 async fn a_request_of_which_bytes_were_written_is_never_sent_twice() {
     let requests = Arc::new(AtomicUsize::new(0));
@@ -312,6 +353,7 @@ async fn a_request_of_which_bytes_were_written_is_never_sent_twice() {
     .await;
     let sender = Sender::new(endpoint(&format!("http://{at}/")));
     assert_eq!(sender.attempt().await.verdict, Verdict::Delivered);
+    settle().await;
     failed(&sender.attempt().await, AttemptError::Protocol);
     settle().await;
     assert_eq!(requests.load(Ordering::Relaxed), 2);

@@ -17,6 +17,8 @@ use crate::policy::answer::Verdict;
 use crate::signature::secret::Secret;
 use crate::signature::{Options, Received, Scheme, SchemeKind, verify};
 
+type Headers = &'static [(&'static str, &'static str)];
+
 fn answer(status: u16, headers: &[(&'static str, &'static str)], body: &[u8]) -> Response<Full<Bytes>> {
     let mut answer = Response::new(Full::new(Bytes::copy_from_slice(body)));
     *answer.status_mut() = status.try_into().unwrap();
@@ -38,11 +40,7 @@ fn lines(headers: &HeaderMap) -> Vec<String> {
 }
 
 /// One attempt at a receiver that gives this answer.
-async fn attempt_answered(
-    status: u16,
-    headers: &'static [(&'static str, &'static str)],
-    body: &'static [u8],
-) -> Attempted {
+async fn attempt_answered(status: u16, headers: Headers, body: &'static [u8]) -> Attempted {
     let receiver = Receiver::start(move |_| answer(status, headers, body)).await;
     let attempted = Sender::new(Endpoint { permanent: vec![422], ..endpoint(&receiver.url()) }).attempt().await;
     assert_eq!(receiver.seen().len(), 1, "one attempt is one request");
@@ -204,7 +202,7 @@ async fn a_redirect_is_a_failure_and_never_followed() {
 #[tokio::test]
 async fn answers_are_judged_by_status_and_headers() {
     let retry = |hint_ms, hold_endpoint| Verdict::Retry { hint_ms, hold_endpoint };
-    let cases: [(u16, &'static [(&'static str, &'static str)], Verdict); 10] = [
+    let cases: [(u16, Headers, Verdict); 10] = [
         (204, &[], Verdict::Delivered),
         (299, &[], Verdict::Delivered),
         (400, &[], retry(None, false)),

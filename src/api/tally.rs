@@ -1,0 +1,105 @@
+//! What happens at the API, told once: each struct moves its metrics and, where somebody should know, writes its line.
+
+use std::io;
+use std::time::Duration;
+
+use super::problem::ProblemKind;
+use crate::observe::Metrics;
+use crate::outbox::ReadError;
+
+/// The way an event came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Via {
+    /// `POST /v1/events`
+    Json,
+    /// `POST /v1/events/batch`
+    Batch,
+    /// `POST /v1/raw/{type}`
+    Raw,
+    /// As a CloudEvent, in any content mode.
+    CloudEvents,
+    /// `POST /v1/endpoints/{name}/ping`
+    Ping,
+}
+
+impl Via {
+    /// The word of the way.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Batch => "batch",
+            Self::Raw => "raw",
+            Self::CloudEvents => "cloudevents",
+            Self::Ping => "ping",
+        }
+    }
+}
+
+/// Events of one request are durable.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct EventsAccepted {
+    /// The way they came.
+    pub(super) via: Via,
+    /// Events that were stored.
+    pub(super) stored: usize,
+    /// Events that were known already.
+    pub(super) duplicates: usize,
+    /// From the last byte of the body to the answer.
+    pub(super) took: Duration,
+}
+
+impl EventsAccepted {
+    /// Tells it.
+    pub(super) fn tell(&self, metrics: &Metrics) {
+        metrics.events_accepted.with_label_values(&[self.via.word()]).inc_by(self.stored as u64);
+        metrics.events_duplicate.inc_by(self.duplicates as u64);
+        metrics.accept_seconds.observe(self.took.as_secs_f64());
+    }
+}
+
+/// A request was answered with a problem.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RequestRefused {
+    /// Its kind.
+    pub(super) kind: ProblemKind,
+}
+
+impl RequestRefused {
+    /// Tells it. Nothing of what the client sent is told, which might be a payload.
+    pub(super) fn tell(&self, metrics: &Metrics) {
+        metrics.requests_refused.with_label_values(&[self.kind.word()]).inc();
+        tracing::debug!(reason = self.kind.word(), status = self.kind.status().as_u16(), "a request was refused");
+    }
+}
+
+/// Something stored could not be read; the client got a problem without the cause.
+#[derive(Debug)]
+pub(super) struct ReadFailed<'a> {
+    /// Why.
+    pub(super) error: &'a ReadError,
+}
+
+impl ReadFailed<'_> {
+    /// Tells it. The refused request is counted by itself.
+    pub(super) fn tell(&self) {
+        tracing::error!(error = %self.error, "a stored record could not be read for a request");
+    }
+}
+
+/// A connection could not be accepted; the listener tries again in a moment.
+#[derive(Debug)]
+pub(super) struct AcceptFailed<'a> {
+    /// Why.
+    pub(super) error: &'a io::Error,
+}
+
+impl AcceptFailed<'_> {
+    /// Tells it.
+    pub(super) fn tell(&self) {
+        tracing::error!(
+            error = %self.error,
+            "a connection to the API could not be accepted; check the limit of open files (LimitNOFILE)"
+        );
+    }
+}
