@@ -139,3 +139,12 @@ fn readiness_and_liveness_are_told() {
     daemon.client().get("/healthz").expect(200);
     daemon.client().get("/readyz").expect(200);
 }
+
+#[test]
+fn a_weaker_durability_is_said_at_start() {
+    let daemon = Setup::new().storage("durability = \"interval\"").start();
+    let log = daemon.log();
+    let told = log.lines().find(|line| line.contains("WARN") && line.contains("durability"));
+    assert!(told.is_some(), "{log}");
+    daemon.client().event("a", "1");
+}
