@@ -55,6 +55,19 @@ pub const API_BODIES_BYTES_MAX: usize = 256 * MIB;
 pub const LIST_LIMIT_DEFAULT: usize = 50;
 /// Largest page of a listing.
 pub const LIST_LIMIT_MAX: usize = 1000;
+/// Longest query string of an API request, in bytes.
+pub const QUERY_BYTES_MAX: usize = 8 * KIB;
+/// Faults of one request that are told; a batch can have thousands.
+pub const FAULTS_SHOWN_MAX: usize = 20;
+/// How long an answer may wait for a client that does not read it, in milliseconds.
+pub const ANSWER_STALL_MS_MAX: u64 = 30_000;
+/// How long a connection that is being closed goes on reading what the client still sends, in milliseconds, so that the
+/// answer is not lost with it.
+pub const LINGER_MS_MAX: u64 = 2_000;
+/// Most HTTP/2 requests at once on one API connection.
+pub const API_STREAMS_MAX: u32 = 256;
+/// Most replays of whole endpoints at once; beyond this, 503.
+pub const ENDPOINT_REPLAYS_MAX: usize = 4;
 
 /// Largest value written to the storage engine, in bytes. Bigger ones would be put in blob files, which the engine never
 /// syncs; see `outbox`.
