@@ -5,6 +5,7 @@ pub mod config;
 pub mod dispatch;
 pub mod limits;
 pub mod model;
+pub mod observe;
 pub mod outbox;
 pub mod policy;
 pub mod signature;

@@ -1,20 +1,80 @@
 //! The durable store of events and deliveries: the only place that names the storage engine and its codec.
+//!
+//! # Constraints
+//! - An event is acknowledged after its commit was flushed **and** `fdatasync`ed, never before.
+//! - Events handed in together are stored all or none.
+//! - Nothing accepted is dropped: a full folder refuses new events and keeps the old ones.
+//! - Disk is bounded by what is live plus retention: the store is a row of generations, each removed whole.
+//! - Memory is bounded: a few generations are open, of the others a filter and a few numbers are kept.
+//!
+//! # Format
+//! The data folder is described in `folder.rs`. A generation is one sled database of about 64 MiB of events. Every value is at
+//! most 16 KiB, so that sled never makes a blob file, and stands in a frame with a version byte and a CRC over key and payload
+//! (`frame.rs`). Keys are a kind and a big-endian number (`keys.rs`):
+//!
+//! | key | value |
+//! |---|---|
+//! | `n` number | an endpoint's name; rows carry the number |
+//! | `h` first event | a pack of event heads: id, type, key, times, content type, fingerprint, targets, where the body is |
+//! | `b` offset | a piece of the stream of bodies: small bodies share one, large ones span several |
+//! | `o` running number | a pack of delivery states; the last row of a delivery counts |
+//! | `a` running number | a pack of attempts, pointed at by the states |
+//! | `x` first hash, `f` number, `z` | once sealed: the id index, the id filter, the seal |
+//! | `d` | once nothing is pending: since when |
+//!
+//! A commit is a handful of inserts, however many events it has: the pieces of its bodies, then its heads; the last pack of
+//! heads is flagged. States and attempts go to the generation of their event, so that a generation can be removed whole.
+//!
+//! # Operation
+//! One thread writes (`writer.rs`); while it syncs, the next commit gathers in its bounded queue. Two threads read
+//! (`readers.rs`). Fresh events go from the writer to the scheduler in memory, over the channel of [`Opened::news`].
+//!
+//! # Recovery
+//! At the start each generation is opened with the care described in `engine.rs`; heads without the flag of a finished
+//! commit are dropped (nobody was told that they were stored); states are folded over the heads, bodies are not touched; and
+//! every delivery that is not finished is told to the scheduler.
 
+mod commit;
+mod endpoints;
+mod engine;
+mod filter;
+mod folder;
+mod frame;
+mod generation;
+mod ids;
+mod keys;
 mod query;
+mod readers;
+mod recovery;
+mod rows;
+mod store;
+#[cfg(test)]
+mod tests;
+mod writer;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
 
 use thiserror::Error;
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 pub use query::{Cursor, EventSummary, ListQuery, Page, StoredDelivery, StoredEvent};
 
+use crate::clock::{MonoMs, SharedClock};
 use crate::config::Durability;
-use crate::model::delivery::{DeliveryRef, EventRef, Settlement};
+use crate::limits::{SCHEDULE_QUEUE_MAX, WRITER_QUEUE_BYTES_MAX, WRITER_QUEUE_MAX};
+use crate::model::delivery::{DeliveryRef, EventRef, Settlement, Waiting};
 use crate::model::endpoint::EndpointState;
 use crate::model::event::{Event, NewEvent};
-use crate::model::roster::EndpointNo;
+use crate::model::roster::{EndpointNo, Roster};
 use crate::model::text::{EndpointName, EventId};
+use crate::observe::Metrics;
+use crate::observe::happening::Damaged;
+use readers::Readers;
+use store::Store;
+use writer::{Accept, Command, Writer};
 
 /// What the outbox is opened with.
 #[derive(Clone, Debug)]
@@ -27,11 +87,57 @@ pub struct OutboxOptions {
     pub size_bytes_max: u64,
     /// When an event counts as stored.
     pub durability: Durability,
+    /// Bytes of events after which a generation is sealed and the next begins; usually
+    /// [`GENERATION_BYTES_MAX`](crate::limits::GENERATION_BYTES_MAX).
+    pub generation_bytes: u64,
+}
+
+/// An outbox just opened, with what its scheduler needs.
+#[derive(Debug)]
+pub struct Opened {
+    /// The outbox.
+    pub outbox: Outbox,
+    /// Deliveries to schedule, as they come. The writer waits when nobody takes them.
+    pub news: mpsc::Receiver<News>,
+    /// Endpoints that are not simply active.
+    pub endpoint_states: Vec<(EndpointName, EndpointState)>,
+}
+
+/// What the scheduler is told.
+#[derive(Debug)]
+pub enum News {
+    /// Events were accepted and are durable.
+    Accepted(Vec<FreshEvent>),
+    /// Deliveries were put back to pending.
+    Revived(Vec<Waiting>),
+}
+
+/// An event straight from its acceptance.
+#[derive(Clone, Debug)]
+pub struct FreshEvent {
+    /// Where it lies.
+    pub place: EventRef,
+    /// The event.
+    pub event: Arc<Event>,
+    /// Who takes it.
+    pub targets: Vec<EndpointNo>,
 }
 
 /// The outbox, as everyone above it sees it. Cloning it is cheap.
 #[derive(Clone, Debug)]
-pub struct Outbox {}
+pub struct Outbox {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    store: Arc<Store>,
+    commands: mpsc::Sender<Command>,
+    /// Bytes of events that may wait for the writer.
+    room: Arc<Semaphore>,
+    readers: Readers,
+    writer: Mutex<Option<JoinHandle<()>>>,
+}
 
 /// What became of one event that was handed in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,46 +181,208 @@ pub enum ReadError {
     /// The storage engine failed.
     #[error("the storage could not be read: {0}")]
     Engine(String),
+    /// The outbox has stopped.
+    #[error("the outbox has stopped")]
+    Stopped,
+}
+
+impl From<engine::EngineError> for ReadError {
+    fn from(error: engine::EngineError) -> Self {
+        Self::Engine(error.to_string())
+    }
+}
+
+impl From<StoreError> for ReadError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Read(error) => error,
+            other => Self::Engine(other.to_string()),
+        }
+    }
+}
+
+/// Why the outbox could not be opened. Nothing in the folder was changed then but for what a crash had left half done.
+#[derive(Debug, Error)]
+pub enum OpenError {
+    /// The file system refused.
+    #[error("{what} {}: {source}", path.display())]
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// Another daemon uses the folder.
+    #[error("the data folder {} is in use by another webhookd: stop that one, or set another [storage] dir", dir.display())]
+    Locked {
+        /// The folder.
+        dir: PathBuf,
+    },
+    /// The folder is of another program or another version.
+    #[error("{} is no data folder of this version of webhookd ({found}): set another [storage] dir", dir.display())]
+    Format {
+        /// The folder.
+        dir: PathBuf,
+        /// What was found instead.
+        found: String,
+    },
+    /// A file is damaged.
+    #[error("{} is damaged: {what}; restore it, or move it away to go on without it", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        what: String,
+    },
+    /// A generation could not be opened.
+    #[error(
+        "generation {no:08} of the outbox cannot be opened: {error}; if its disk is sound, move its folder away to go on without its events"
+    )]
+    Generation {
+        /// Its number, the name of its folder.
+        no: u32,
+        /// Why not.
+        error: String,
+    },
+    /// The storage engine or a thread could not be started.
+    #[error("the outbox could not be started: {0}")]
+    Engine(String),
+}
+
+/// Why something could not be written or read; for the inside of this module.
+#[derive(Debug, Error)]
+enum StoreError {
+    #[error(transparent)]
+    Engine(#[from] engine::EngineError),
+    #[error("a row could not be encoded: {0}")]
+    Codec(#[from] bincode::Error),
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error("a number outgrew its field")]
+    TooLarge,
+    #[error("the disk refused a new generation a moment ago; it is tried again shortly")]
+    Resting,
 }
 
 impl Outbox {
+    /// Opens the outbox in its folder and calls `each` with every delivery that is not finished.
+    ///
+    /// Waits for the disk: call it where that is allowed, within a tokio runtime.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn open(
+        options: OutboxOptions,
+        clock: SharedClock,
+        roster: Arc<Roster>,
+        metrics: Arc<Metrics>,
+        each: impl FnMut(Waiting),
+    ) -> Result<Opened, OpenError> {
+        let folder = folder::Folder::open(&options.dir)?;
+        let endpoints = endpoints::EndpointStates::open(folder.endpoints())?;
+        let endpoint_states = endpoints.all();
+        let recovered = recovery::recover(folder, roster, options.generation_bytes, clock.wall(), each)?;
+        for (generation, what) in &recovered.damages {
+            Damaged { generation: *generation, what }.tell(&metrics);
+        }
+        let store = recovered.store;
+        let engine = |error: std::io::Error| OpenError::Engine(error.to_string());
+        let readers = Readers::start(&store).map_err(engine)?;
+        let (commands, queue) = mpsc::channel(WRITER_QUEUE_MAX);
+        let (news, told) = mpsc::channel(SCHEDULE_QUEUE_MAX);
+        let mut writer = Writer {
+            store: Arc::clone(&store),
+            current: recovered.current,
+            endpoints,
+            options,
+            clock,
+            metrics,
+            news,
+            unsynced: BTreeMap::new(),
+            unsynced_since: None,
+            begin_again: MonoMs(0),
+        };
+        writer.begin().map_err(|error| OpenError::Engine(error.to_string()))?;
+        let runtime = tokio::runtime::Handle::current();
+        let thread = thread::Builder::new()
+            .name("outbox-write".to_owned())
+            .spawn(move || writer.run(&runtime, queue))
+            .map_err(engine)?;
+        let room = Arc::new(Semaphore::new(WRITER_QUEUE_BYTES_MAX));
+        let inner = Inner { store, commands, room, readers, writer: Mutex::new(Some(thread)) };
+        Ok(Opened { outbox: Self { inner: Arc::new(inner) }, news: told, endpoint_states })
+    }
+
     /// Stores events, all or none, and returns once they are durable. Dropping the future does not undo it.
     ///
-    /// The scheduler has them by then: nobody needs to pass them on.
+    /// The scheduler has them by then or a moment later: nobody needs to pass them on.
     ///
     /// # Errors
     /// See [`AcceptError`]; nothing was stored then.
-    pub async fn accept(&self, _events: Vec<NewEvent>) -> Result<Vec<Accepted>, AcceptError> {
-        unimplemented!()
+    pub async fn accept(&self, events: Vec<NewEvent>) -> Result<Vec<Accepted>, AcceptError> {
+        let inner = &*self.inner;
+        let bytes: usize = events.iter().map(|new| new.event.bytes()).sum();
+        let bytes = u32::try_from(bytes.min(WRITER_QUEUE_BYTES_MAX)).unwrap_or(u32::MAX);
+        let permit = Arc::clone(&inner.room).try_acquire_many_owned(bytes).map_err(|_| AcceptError::Busy)?;
+        // Ids of long ago are looked up here, on a reading thread, so that the writer never waits for an old generation.
+        let horizon = inner.store.newest();
+        let (events, known) = if events.iter().any(|new| commit::needs_disk(&inner.store, new)) {
+            self.look_up(events).await?
+        } else {
+            let none = events.iter().map(|_| None).collect();
+            (events, none)
+        };
+        let (reply, answer) = oneshot::channel();
+        let accept = Accept { events, known, horizon, permit: Some(permit), reply };
+        inner.commands.try_send(Command::Accept(accept)).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => AcceptError::Busy,
+            mpsc::error::TrySendError::Closed(_) => AcceptError::Failed,
+        })?;
+        answer.await.map_err(|_| AcceptError::Failed)?
     }
 
-    /// Records what has happened to a delivery. Visible to readers at once, durable a moment later.
-    pub async fn settle(&self, _settlement: Settlement) {
-        unimplemented!()
+    async fn look_up(&self, events: Vec<NewEvent>) -> Result<(Vec<NewEvent>, Vec<Option<commit::Known>>), AcceptError> {
+        let looked_up = self.inner.readers.read(move |store| {
+            let known: Result<Vec<_>, _> = events.iter().map(|new| commit::look_up(store, new, 0)).collect();
+            Ok((known?, events))
+        });
+        looked_up.await.map(|(known, events)| (events, known)).map_err(|error| {
+            tracing::error!(%error, "an event's id could not be looked up; the event was refused with 503");
+            AcceptError::Failed
+        })
+    }
+
+    /// Records what has happened to a delivery. Visible to readers once it is written, durable a moment later.
+    pub async fn settle(&self, settlement: Settlement) {
+        // A closed queue means that the outbox has stopped: the delivery is pending at the next start.
+        let _ = self.inner.commands.send(Command::Settle(settlement)).await;
     }
 
     /// The event with this id, with every delivery and attempt.
     ///
     /// # Errors
     /// See [`ReadError`].
-    pub async fn find(&self, _id: &EventId) -> Result<Option<StoredEvent>, ReadError> {
-        unimplemented!()
+    pub async fn find(&self, id: &EventId) -> Result<Option<StoredEvent>, ReadError> {
+        let id = id.clone();
+        self.inner.readers.read(move |store| query::find(store, &id)).await
     }
 
     /// The event alone, for an attempt.
     ///
     /// # Errors
     /// See [`ReadError`].
-    pub async fn load(&self, _event: EventRef) -> Result<Option<Arc<Event>>, ReadError> {
-        unimplemented!()
+    pub async fn load(&self, event: EventRef) -> Result<Option<Arc<Event>>, ReadError> {
+        self.inner.readers.read(move |store| query::load(store, event)).await
     }
 
     /// A page of events, newest first.
     ///
     /// # Errors
     /// See [`ReadError`].
-    pub async fn list(&self, _query: ListQuery) -> Result<Page, ReadError> {
-        unimplemented!()
+    pub async fn list(&self, query: ListQuery) -> Result<Page, ReadError> {
+        self.inner.readers.read(move |store| query::list(store, &query)).await
     }
 
     /// Puts deliveries back to pending, due now, durably. Deliveries that are pending already are left alone; an endpoint
@@ -122,15 +390,45 @@ impl Outbox {
     ///
     /// # Errors
     /// [`AcceptError`] where it could not be written.
-    pub async fn replay(&self, _deliveries: Vec<DeliveryRef>) -> Result<usize, AcceptError> {
-        unimplemented!()
+    pub async fn replay(&self, deliveries: Vec<DeliveryRef>) -> Result<usize, AcceptError> {
+        let (reply, answer) = oneshot::channel();
+        self.inner.commands.send(Command::Replay { deliveries, reply }).await.map_err(|_| AcceptError::Failed)?;
+        answer.await.map_err(|_| AcceptError::Failed)?
     }
 
     /// Records an endpoint's state, durably.
     ///
     /// # Errors
     /// [`AcceptError`] where it could not be written.
-    pub async fn set_endpoint_state(&self, _endpoint: EndpointNo, _state: EndpointState) -> Result<(), AcceptError> {
-        unimplemented!()
+    pub async fn set_endpoint_state(&self, endpoint: EndpointNo, state: EndpointState) -> Result<(), AcceptError> {
+        let (reply, answer) = oneshot::channel();
+        let command = Command::EndpointState { endpoint, state, reply };
+        self.inner.commands.send(command).await.map_err(|_| AcceptError::Failed)?;
+        answer.await.map_err(|_| AcceptError::Failed)?
+    }
+
+    /// Writes what waits, makes it durable and closes the files. Whoever asks for something afterwards is refused.
+    pub async fn close(&self) {
+        let (reply, answer) = oneshot::channel();
+        if self.inner.commands.send(Command::Stop { reply }).await.is_ok() {
+            let _ = answer.await;
+        }
+        let inner = Arc::clone(&self.inner);
+        let closed = tokio::task::spawn_blocking(move || {
+            let thread = inner.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+            // The writer has answered and is about to end.
+            let _ = thread.map(JoinHandle::join);
+            inner.readers.close();
+            inner.store.close_all();
+            inner.store.folder().unlock();
+        });
+        // It fails only where the runtime is going away, and the process with it.
+        let _ = closed.await;
+    }
+
+    /// The folder's bytes on disk, as last measured.
+    #[must_use]
+    pub fn disk_bytes(&self) -> u64 {
+        self.inner.store.disk_bytes()
     }
 }

@@ -1,9 +1,14 @@
 //! Questions to the outbox and their answers.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use super::ReadError;
+use super::generation::{Generation, Head, State};
+use super::ids::id_hash;
+use super::store::Store;
 use crate::clock::UnixMs;
 use crate::model::attempt::Attempt;
 use crate::model::delivery::{DeliveryState, EventRef, Progress, Standing};
@@ -102,4 +107,124 @@ pub struct StoredDelivery {
     pub progress: Progress,
     /// Its attempts, the first first.
     pub attempts: Vec<Attempt>,
+}
+
+/// The whole event under an id.
+pub(super) fn find(store: &Store, id: &EventId) -> Result<Option<StoredEvent>, ReadError> {
+    let fits = |head: &Head| head.event.id == *id;
+    let Some((place, head)) = store.lookup(id_hash(id.as_str()), 0, fits)? else { return Ok(None) };
+    let Some(slot) = store.slot(place.generation) else { return Ok(None) };
+    let generation = store.open(&slot)?;
+    let mut deliveries = Vec::new();
+    for (endpoint, state, mut attempts) in generation.deliveries(place.seq, &head)? {
+        attempts.sort_by_key(|attempt| attempt.n);
+        deliveries.push(StoredDelivery {
+            endpoint: store.roster().name(endpoint),
+            standing: state.standing,
+            progress: state.progress,
+            attempts,
+        });
+    }
+    Ok(Some(StoredEvent { place, event: Arc::new(generation.event(head)?), deliveries }))
+}
+
+/// The event in a place.
+pub(super) fn load(store: &Store, event: EventRef) -> Result<Option<Arc<Event>>, ReadError> {
+    let Some(slot) = store.slot(event.generation) else { return Ok(None) };
+    let generation = store.open(&slot)?;
+    let Some(head) = generation.head(event.seq)? else { return Ok(None) };
+    Ok(Some(Arc::new(generation.event(head)?)))
+}
+
+/// A page of events, newest first.
+pub(super) fn list(store: &Store, query: &ListQuery) -> Result<Page, ReadError> {
+    let mut events = Vec::new();
+    let newest = query.cursor.map_or(u32::MAX, |cursor| cursor.0.generation);
+    for slot in store.slots().iter().rev().filter(|slot| slot.no() <= newest) {
+        if query.since.is_some_and(|since| slot.life(|life| life.last_at) < since) {
+            // Generations are in the order of time: the older ones end before as well.
+            break;
+        }
+        let generation = store.open(slot)?;
+        let before = match query.cursor {
+            Some(Cursor(at)) if at.generation == slot.no() => at.seq,
+            _ => generation.events(),
+        };
+        if list_generation(store, &generation, query, before, &mut events)? {
+            break;
+        }
+    }
+    // One more than asked for tells that there is a next page.
+    let more = events.len() > query.limit;
+    events.truncate(query.limit);
+    let next = events.last().filter(|_| more).map(|event| Cursor(event.place));
+    Ok(Page { events, next })
+}
+
+/// Adds what fits of one generation; true once the page is full or the rest is too old.
+fn list_generation(
+    store: &Store,
+    generation: &Generation,
+    query: &ListQuery,
+    mut before: u32,
+    events: &mut Vec<EventSummary>,
+) -> Result<bool, ReadError> {
+    let mut states: HashMap<u32, Vec<(EndpointNo, State)>> = HashMap::new();
+    if before > 0 {
+        generation.scan_states(0, |row, state| {
+            let Some(endpoint) = generation.global(row.endpoint) else { return };
+            let of_event = states.entry(row.seq).or_default();
+            match of_event.iter_mut().find(|(no, _)| *no == endpoint) {
+                Some((_, known)) => *known = state,
+                None => of_event.push((endpoint, state)),
+            }
+        })?;
+    }
+    while let Some(heads) = generation.heads_before(before)? {
+        for (seq, head) in heads.into_iter().rev() {
+            before = seq;
+            if query.since.is_some_and(|since| head.event.at < since) {
+                return Ok(true);
+            }
+            let known = states.remove(&seq).unwrap_or_default();
+            let fresh = State::fresh(&head.event);
+            let mut deliveries: Vec<_> = head.targets.iter().map(|endpoint| (*endpoint, fresh)).collect();
+            for (endpoint, state) in known {
+                match deliveries.iter_mut().find(|(no, _)| *no == endpoint) {
+                    Some((_, old)) => *old = state,
+                    None => deliveries.push((endpoint, state)),
+                }
+            }
+            if !query.fits(&head.event, &deliveries) {
+                continue;
+            }
+            let deliveries = deliveries
+                .into_iter()
+                .map(|(endpoint, state)| (store.roster().name(endpoint), state.standing, state.progress));
+            events.push(EventSummary {
+                place: generation.place(seq),
+                deliveries: deliveries.collect(),
+                id: head.event.id,
+                event_type: head.event.event_type,
+                key: head.event.key,
+                at: head.event.at,
+            });
+            if events.len() > query.limit {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
+}
+
+impl ListQuery {
+    fn fits(&self, event: &Event, deliveries: &[(EndpointNo, State)]) -> bool {
+        let delivery = |(no, state): &(EndpointNo, State)| {
+            self.endpoint.is_none_or(|endpoint| endpoint == *no)
+                && self.state.is_none_or(|wanted| wanted == state.standing.state())
+        };
+        self.until.is_none_or(|until| event.at < until)
+            && self.types.as_ref().is_none_or(|types| types.takes(event.event_type.as_str()))
+            && ((self.endpoint.is_none() && self.state.is_none()) || deliveries.iter().any(delivery))
+    }
 }

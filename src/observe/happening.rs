@@ -1,0 +1,179 @@
+//! What happens, told once: each struct writes its log line and moves its metrics.
+
+use std::time::Duration;
+
+use super::Metrics;
+use crate::model::attempt::AttemptError;
+use crate::model::delivery::{DeadReason, Progress};
+use crate::model::text::{EndpointName, EventId};
+
+/// A commit was made durable.
+#[derive(Debug)]
+pub struct Committed {
+    /// Events in it.
+    pub events: usize,
+    /// How long writing and syncing took.
+    pub took: Duration,
+}
+
+impl Committed {
+    /// Tells it.
+    pub fn tell(&self, metrics: &Metrics) {
+        metrics.commit_seconds.observe(self.took.as_secs_f64());
+        if self.events > 0 {
+            metrics.commit_events.observe(self.events as f64);
+        }
+        tracing::trace!(events = self.events, took = ?self.took, "committed");
+    }
+}
+
+/// A commit failed: what was in it was refused.
+#[derive(Debug)]
+pub struct CommitFailed<'a> {
+    /// Why.
+    pub error: &'a str,
+    /// Events that were refused.
+    pub events: usize,
+}
+
+impl CommitFailed<'_> {
+    /// Tells it.
+    pub fn tell(&self, metrics: &Metrics) {
+        metrics.commits_failed.inc();
+        tracing::error!(
+            error = self.error,
+            events = self.events,
+            "the outbox could not be written: these events were refused with 503; check the disk of the data folder"
+        );
+    }
+}
+
+/// Something stored is damaged; the rest goes on.
+#[derive(Debug)]
+pub struct Damaged<'a> {
+    /// Where.
+    pub generation: u32,
+    /// What.
+    pub what: &'a str,
+}
+
+impl Damaged<'_> {
+    /// Tells it.
+    pub fn tell(&self, metrics: &Metrics) {
+        metrics.records_damaged.inc();
+        tracing::error!(
+            generation = self.generation,
+            what = self.what,
+            "a stored record is damaged; the rest of the outbox goes on"
+        );
+    }
+}
+
+/// A request to an endpoint ended.
+#[derive(Debug)]
+pub struct AttemptEnded<'a> {
+    /// The event.
+    pub event: &'a EventId,
+    /// The endpoint.
+    pub endpoint: &'a EndpointName,
+    /// The attempt's number.
+    pub n: u16,
+    /// The status, where an answer came.
+    pub status: Option<u16>,
+    /// Why it failed.
+    pub error: Option<AttemptError>,
+    /// The cause in words, without payload.
+    pub detail: Option<&'a str>,
+    /// How long it took, in milliseconds.
+    pub duration_ms: u32,
+}
+
+impl AttemptEnded<'_> {
+    /// Tells it.
+    pub fn tell(&self, metrics: &Metrics) {
+        let outcome = self.error.map_or("success", AttemptError::word);
+        metrics.attempts.with_label_values(&[self.endpoint.as_str(), outcome]).inc();
+        metrics
+            .attempt_seconds
+            .with_label_values(&[self.endpoint.as_str()])
+            .observe(f64::from(self.duration_ms) / 1000.0);
+        tracing::debug!(
+            event = %self.event,
+            endpoint = %self.endpoint,
+            attempt = self.n,
+            status = self.status,
+            outcome,
+            detail = self.detail,
+            duration_ms = self.duration_ms,
+            "attempt"
+        );
+    }
+}
+
+/// A delivery was taken by its endpoint.
+#[derive(Debug)]
+pub struct Delivered<'a> {
+    /// The endpoint.
+    pub endpoint: &'a EndpointName,
+    /// Milliseconds since its event was accepted.
+    pub since_accepted_ms: u64,
+}
+
+impl Delivered<'_> {
+    /// Tells it.
+    pub fn tell(&self, metrics: &Metrics) {
+        metrics.deliveries_finished.with_label_values(&[self.endpoint.as_str(), "delivered"]).inc();
+        metrics
+            .accepted_to_delivered_seconds
+            .with_label_values(&[self.endpoint.as_str()])
+            .observe(self.since_accepted_ms as f64 / 1000.0);
+    }
+}
+
+/// A delivery was given up.
+#[derive(Debug)]
+pub struct Died<'a> {
+    /// The event.
+    pub event: &'a EventId,
+    /// The endpoint.
+    pub endpoint: &'a EndpointName,
+    /// Why.
+    pub reason: DeadReason,
+    /// How far it came.
+    pub progress: Progress,
+}
+
+impl Died<'_> {
+    /// Tells it.
+    pub fn tell(&self, metrics: &Metrics) {
+        metrics.deliveries_finished.with_label_values(&[self.endpoint.as_str(), "dead"]).inc();
+        tracing::warn!(
+            event = %self.event,
+            endpoint = %self.endpoint,
+            reason = self.reason.word(),
+            attempts = self.progress.made,
+            "a delivery is dead; it is kept and can be replayed"
+        );
+    }
+}
+
+/// An endpoint was switched off by its own answer.
+#[derive(Debug)]
+pub struct EndpointDisabled<'a> {
+    /// The endpoint.
+    pub endpoint: &'a EndpointName,
+    /// Why, in one word.
+    pub reason: &'a str,
+}
+
+impl EndpointDisabled<'_> {
+    /// Tells it.
+    pub fn tell(&self, metrics: &Metrics) {
+        metrics.endpoint_active.with_label_values(&[self.endpoint.as_str()]).set(0);
+        tracing::error!(
+            endpoint = %self.endpoint,
+            reason = self.reason,
+            "endpoint disabled: its deliveries wait until it is resumed"
+        );
+    }
+}

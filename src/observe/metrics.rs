@@ -1,0 +1,195 @@
+//! Every metric of the daemon, with its name, unit and labels. Labels come from closed sets: endpoint names of the config,
+//! words of enums.
+
+use std::sync::Arc;
+
+use prometheus::{
+    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
+};
+
+/// Buckets for what takes from a fraction of a millisecond to half a minute, in seconds.
+const SECONDS: &[f64] = &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+/// Buckets from acceptance to delivery: as above, and on into the days that a retry schedule spans.
+const SECONDS_LONG: &[f64] =
+    &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0, 300.0, 3600.0, 21_600.0, 86_400.0, 345_600.0];
+/// Buckets for the number of events in a commit.
+const BATCH: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 2048.0, 4096.0];
+
+/// The metrics. One for each daemon, shared by its parts.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    /// Events accepted, by the way they came in: `json`, `batch`, `raw`, `cloudevents`, `ping`.
+    pub events_accepted: IntCounterVec,
+    /// Events that were known already, and not stored again.
+    pub events_duplicate: IntCounter,
+    /// Requests that were refused, by reason.
+    pub requests_refused: IntCounterVec,
+    /// Time from a request's last body byte to its 202, in seconds.
+    pub accept_seconds: Histogram,
+    /// Attempts by endpoint and outcome: `success` or the word of the error.
+    pub attempts: IntCounterVec,
+    /// Duration of an attempt by endpoint, in seconds.
+    pub attempt_seconds: HistogramVec,
+    /// Time from acceptance (or from `deliver_at`) to delivery by endpoint, in seconds.
+    pub accepted_to_delivered_seconds: HistogramVec,
+    /// Deliveries that ended, by endpoint and state: `delivered` or `dead`.
+    pub deliveries_finished: IntCounterVec,
+    /// Deliveries that are not finished, by endpoint.
+    pub deliveries_pending: IntGaugeVec,
+    /// Requests under way, by endpoint.
+    pub deliveries_in_flight: IntGaugeVec,
+    /// Age of the oldest event with an unfinished delivery, in seconds.
+    pub oldest_pending_seconds: IntGauge,
+    /// Whether an endpoint is active: 1, or paused or disabled: 0.
+    pub endpoint_active: IntGaugeVec,
+    /// Events in a commit.
+    pub commit_events: Histogram,
+    /// Duration of a commit with its fsync, in seconds.
+    pub commit_seconds: Histogram,
+    /// Commits that failed.
+    pub commits_failed: IntCounter,
+    /// Stored records found damaged.
+    pub records_damaged: IntCounter,
+    /// Generations of the outbox on disk.
+    pub outbox_generations: IntGauge,
+    /// Bytes of the outbox on disk.
+    pub outbox_disk_bytes: IntGauge,
+    /// 1 while the daemon is ready, else 0.
+    pub ready: IntGauge,
+}
+
+struct Registrar(Registry);
+
+impl Registrar {
+    fn add<C: prometheus::core::Collector + Clone + 'static>(&self, metric: prometheus::Result<C>) -> C {
+        let metric = metric.expect("metric names and labels are constants that follow the rules");
+        self.0.register(Box::new(metric.clone())).expect("each metric is registered once");
+        metric
+    }
+
+    fn counter(&self, name: &str, help: &str) -> IntCounter {
+        self.add(IntCounter::new(name, help))
+    }
+
+    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+        self.add(IntCounterVec::new(Opts::new(name, help), labels))
+    }
+
+    fn gauge(&self, name: &str, help: &str) -> IntGauge {
+        self.add(IntGauge::new(name, help))
+    }
+
+    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
+        self.add(IntGaugeVec::new(Opts::new(name, help), labels))
+    }
+
+    fn histogram(&self, name: &str, help: &str, buckets: &[f64]) -> Histogram {
+        self.add(Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets.to_vec())))
+    }
+
+    fn histograms(&self, name: &str, help: &str, labels: &[&str], buckets: &[f64]) -> HistogramVec {
+        self.add(HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets.to_vec()), labels))
+    }
+}
+
+impl Metrics {
+    /// All metrics at zero.
+    #[must_use]
+    pub fn shared() -> Arc<Self> {
+        let to = Registrar(Registry::new());
+        let build = to.gauges("webhookd_build_info", "The version that runs.", &["version"]);
+        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        let endpoint = &["endpoint"];
+        Arc::new(Self {
+            events_accepted: to.counters(
+                "webhookd_events_accepted_total",
+                "Events accepted and durable, by the way they came in.",
+                &["via"],
+            ),
+            events_duplicate: to
+                .counter("webhookd_events_duplicate_total", "Events that were known already and not stored again."),
+            requests_refused: to.counters(
+                "webhookd_requests_refused_total",
+                "Requests answered with an error, by the problem's name.",
+                &["reason"],
+            ),
+            accept_seconds: to.histogram(
+                "webhookd_accept_seconds",
+                "Time from a request's last body byte to its answer.",
+                SECONDS,
+            ),
+            attempts: to.counters(
+                "webhookd_attempts_total",
+                "Requests made to endpoints, by outcome: success or the kind of error.",
+                &["endpoint", "outcome"],
+            ),
+            attempt_seconds: to.histograms("webhookd_attempt_seconds", "Duration of an attempt.", endpoint, SECONDS),
+            accepted_to_delivered_seconds: to.histograms(
+                "webhookd_accepted_to_delivered_seconds",
+                "Time from acceptance to delivery.",
+                endpoint,
+                SECONDS_LONG,
+            ),
+            deliveries_finished: to.counters(
+                "webhookd_deliveries_finished_total",
+                "Deliveries that ended, by state: delivered or dead.",
+                &["endpoint", "state"],
+            ),
+            deliveries_pending: to.gauges(
+                "webhookd_deliveries_pending",
+                "Deliveries that are neither delivered nor dead.",
+                endpoint,
+            ),
+            deliveries_in_flight: to.gauges("webhookd_deliveries_in_flight", "Requests under way.", endpoint),
+            oldest_pending_seconds: to
+                .gauge("webhookd_oldest_pending_seconds", "Age of the oldest event that has an unfinished delivery."),
+            endpoint_active: to.gauges(
+                "webhookd_endpoint_active",
+                "1 for an endpoint that is delivered to, 0 for one paused or disabled.",
+                endpoint,
+            ),
+            commit_events: to.histogram("webhookd_commit_events", "Events written in one commit.", BATCH),
+            commit_seconds: to.histogram("webhookd_commit_seconds", "Duration of a commit with its fsync.", SECONDS),
+            commits_failed: to.counter("webhookd_commits_failed_total", "Commits that could not be written or synced."),
+            records_damaged: to.counter("webhookd_records_damaged_total", "Stored records found damaged."),
+            outbox_generations: to.gauge("webhookd_outbox_generations", "Generations of the outbox on disk."),
+            outbox_disk_bytes: to.gauge("webhookd_outbox_disk_bytes", "Bytes of the outbox on disk."),
+            ready: to.gauge("webhookd_ready", "1 while the daemon takes events, else 0."),
+            registry: to.0,
+        })
+    }
+
+    /// The metrics in Prometheus' text exposition format, version 0.0.4.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut out = Vec::with_capacity(16 * 1024);
+        match TextEncoder::new().encode(&self.registry.gather(), &mut out) {
+            Ok(()) => String::from_utf8(out).unwrap_or_default(),
+            Err(error) => {
+                tracing::error!(%error, "the metrics could not be rendered");
+                String::new()
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_follow_the_convention() {
+        let metrics = Metrics::shared();
+        metrics.attempts.with_label_values(&["billing", "success"]).inc();
+        let text = metrics.text();
+        assert!(text.contains("webhookd_attempts_total{endpoint=\"billing\",outcome=\"success\"} 1"), "{text}");
+        for line in text.lines().filter(|line| line.starts_with("# TYPE ")) {
+            let mut words = line.split(' ').skip(2);
+            let (name, kind) = (words.next().unwrap(), words.next().unwrap());
+            assert!(name.starts_with("webhookd_"), "{name}");
+            assert_eq!(kind == "counter", name.ends_with("_total"), "{name} is a {kind}");
+        }
+    }
+}

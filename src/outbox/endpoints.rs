@@ -1,0 +1,112 @@
+//! What endpoints or operators asked for, kept in one small file that is replaced whole.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::folder::write_durably;
+use super::{OpenError, frame};
+use crate::clock::UnixMs;
+use crate::model::endpoint::{DisabledReason, EndpointState};
+use crate::model::text::EndpointName;
+
+/// The states of all endpoints that are not simply active.
+#[derive(Debug)]
+pub(super) struct EndpointStates {
+    path: PathBuf,
+    states: BTreeMap<EndpointName, EndpointState>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Row {
+    name: String,
+    /// 1 paused, 2 disabled.
+    kind: u8,
+    /// 1 gone, 2 asked; 0 where it is paused.
+    reason: u8,
+    at: UnixMs,
+}
+
+const KEY: &[u8] = b"endpoints";
+
+impl EndpointStates {
+    /// Reads the file; a missing one means that all are active.
+    pub(super) fn open(path: PathBuf) -> Result<Self, OpenError> {
+        let damaged = |what: String| OpenError::Damaged { path: path.clone(), what };
+        let bytes = match std::fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Ok(Self { path, states: BTreeMap::new() });
+            }
+            Err(source) => return Err(OpenError::Io { what: "cannot read", path, source }),
+        };
+        let payload = frame::open(KEY, &bytes).map_err(|error| damaged(error.to_string()))?;
+        let rows: Vec<Row> = bincode::deserialize(payload).map_err(|error| damaged(error.to_string()))?;
+        let mut states = BTreeMap::new();
+        for row in rows {
+            let name =
+                EndpointName::parse(&row.name).map_err(|error| damaged(format!("an endpoint's name {error}")))?;
+            let state = match (row.kind, row.reason) {
+                (1, _) => EndpointState::Paused,
+                (2, 1) => EndpointState::Disabled { reason: DisabledReason::Gone, at: row.at },
+                (2, 2) => EndpointState::Disabled { reason: DisabledReason::Asked, at: row.at },
+                _ => return Err(damaged(format!("endpoint {name} has an unknown state"))),
+            };
+            states.insert(name, state);
+        }
+        Ok(Self { path, states })
+    }
+
+    /// The state of every endpoint that is not active.
+    pub(super) fn all(&self) -> Vec<(EndpointName, EndpointState)> {
+        self.states.iter().map(|(name, state)| (name.clone(), *state)).collect()
+    }
+
+    /// Changes one state and writes all, durably.
+    pub(super) fn set(&mut self, name: EndpointName, state: EndpointState) -> io::Result<()> {
+        match state {
+            EndpointState::Active => self.states.remove(&name),
+            other => self.states.insert(name, other),
+        };
+        let rows: Vec<Row> = self.states.iter().map(|(name, state)| row(name, *state)).collect();
+        let mut value = frame::begin(64 * rows.len());
+        bincode::serialize_into(&mut value, &rows).map_err(io::Error::other)?;
+        write_durably(&self.path, &frame::close(KEY, value))
+    }
+}
+
+fn row(name: &EndpointName, state: EndpointState) -> Row {
+    let (kind, reason, at) = match state {
+        EndpointState::Active => (0, 0, UnixMs(0)),
+        EndpointState::Paused => (1, 0, UnixMs(0)),
+        EndpointState::Disabled { reason: DisabledReason::Gone, at } => (2, 1, at),
+        EndpointState::Disabled { reason: DisabledReason::Asked, at } => (2, 2, at),
+    };
+    Row { name: name.as_str().to_owned(), kind, reason, at }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn states_survive_and_damage_is_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("endpoints");
+        let name = |text| EndpointName::parse(text).unwrap();
+        let gone = EndpointState::Disabled { reason: DisabledReason::Gone, at: UnixMs(7) };
+        let mut states = EndpointStates::open(path.clone()).unwrap();
+        states.set(name("a"), gone).unwrap();
+        states.set(name("b"), EndpointState::Paused).unwrap();
+        states.set(name("c"), EndpointState::Paused).unwrap();
+        states.set(name("c"), EndpointState::Active).unwrap();
+        let read = EndpointStates::open(path.clone()).unwrap().all();
+        assert_eq!(read, [(name("a"), gone), (name("b"), EndpointState::Paused)]);
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[10] ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+        assert!(matches!(EndpointStates::open(path), Err(OpenError::Damaged { .. })));
+    }
+}

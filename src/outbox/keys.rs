@@ -1,0 +1,46 @@
+//! The keys of a generation: one byte for the kind, then a big-endian number, so that they sort as they are read.
+
+/// `n` + number: an endpoint's name.
+pub(super) const NAME: u8 = b'n';
+/// `h` + number of the first event: a pack of event heads.
+pub(super) const HEADS: u8 = b'h';
+/// `b` + offset: a piece of the stream of bodies.
+pub(super) const BODY: u8 = b'b';
+/// `o` + running number: a pack of delivery states.
+pub(super) const STATES: u8 = b'o';
+/// `a` + running number: a pack of attempts.
+pub(super) const ATTEMPTS: u8 = b'a';
+/// `x` + first hash: a pack of the id index, written when the generation is sealed.
+pub(super) const INDEX: u8 = b'x';
+/// `f` + running number: a piece of the id filter, written when the generation is sealed.
+pub(super) const FILTER: u8 = b'f';
+/// `z`: the seal, the last thing written to a generation that takes no more events.
+pub(super) const SEAL: u8 = b'z';
+/// `d`: present and true where no delivery of the generation is pending.
+pub(super) const DONE: u8 = b'd';
+
+/// A key: the kind and its number.
+pub(super) fn key(kind: u8, number: u64) -> [u8; 9] {
+    let mut key = [kind; 9];
+    key[1..].copy_from_slice(&number.to_be_bytes());
+    key
+}
+
+/// The number in a key of [`key`]'s making.
+pub(super) fn number(key: &[u8]) -> Option<u64> {
+    key.get(1..)?.try_into().ok().map(u64::from_be_bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    proptest::proptest! {
+        #[test]
+        fn keys_sort_by_kind_then_number(a: u64, b: u64) {
+            assert_eq!(key(HEADS, a).cmp(&key(HEADS, b)), a.cmp(&b));
+            assert!(key(BODY, a) < key(HEADS, b));
+            assert_eq!(number(&key(STATES, a)), Some(a));
+        }
+    }
+}

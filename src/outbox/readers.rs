@@ -1,0 +1,67 @@
+//! The threads that read from the disk, so that no runtime thread ever waits for it.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::ReadError;
+use super::store::Store;
+
+const THREADS: usize = 2;
+/// Reads that wait; further callers wait for a place.
+const QUEUE_MAX: usize = 1024;
+
+type Read = Box<dyn FnOnce(&Store) + Send>;
+
+/// The way to the reading threads. They end when it is closed or dropped.
+#[derive(Debug)]
+pub(super) struct Readers {
+    queue: Mutex<Option<mpsc::Sender<Read>>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Readers {
+    /// Starts the threads.
+    pub(super) fn start(store: &Arc<Store>) -> std::io::Result<Self> {
+        let (queue, reads) = mpsc::channel::<Read>(QUEUE_MAX);
+        let reads = Arc::new(Mutex::new(reads));
+        let mut threads = Vec::with_capacity(THREADS);
+        for n in 0..THREADS {
+            let (store, reads) = (Arc::clone(store), Arc::clone(&reads));
+            let thread = thread::Builder::new().name(format!("outbox-read-{n}")).spawn(move || {
+                loop {
+                    let next = reads.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
+                    match next {
+                        Some(read) => read(&store),
+                        None => return,
+                    }
+                }
+            })?;
+            threads.push(thread);
+        }
+        Ok(Self { queue: Mutex::new(Some(queue)), threads: Mutex::new(threads) })
+    }
+
+    /// Runs `act` on a reading thread.
+    pub(super) async fn read<T: Send + 'static>(
+        &self,
+        act: impl FnOnce(&Store) -> Result<T, ReadError> + Send + 'static,
+    ) -> Result<T, ReadError> {
+        let (reply, answer) = oneshot::channel();
+        let read: Read = Box::new(move |store| drop(reply.send(act(store))));
+        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner).clone().ok_or(ReadError::Stopped)?;
+        queue.send(read).await.map_err(|_| ReadError::Stopped)?;
+        answer.await.map_err(|_| ReadError::Stopped)?
+    }
+
+    /// Lets the reads that wait finish and ends the threads. Blocks until they have.
+    pub(super) fn close(&self) {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        for thread in threads {
+            // A reading thread that panicked has told so; the others still end.
+            let _ = thread.join();
+        }
+    }
+}
