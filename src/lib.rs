@@ -8,4 +8,6 @@ pub mod model;
 pub mod observe;
 pub mod outbox;
 pub mod policy;
+pub mod schedule;
 pub mod signature;
+pub mod wheel;

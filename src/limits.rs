@@ -13,6 +13,10 @@ pub const MIB: usize = 1024 * KIB;
 pub const EVENT_ID_BYTES_MAX: usize = 128;
 /// Longest event type, in bytes.
 pub const EVENT_TYPE_BYTES_MAX: usize = 128;
+/// Most patterns in one list of event types (`events` of an endpoint, `type` of a listing).
+pub const TYPE_PATTERNS_MAX: usize = 256;
+/// Longest such pattern, in bytes: a type of full length, with a `!` and some `*`.
+pub const TYPE_PATTERN_BYTES_MAX: usize = 160;
 /// Longest ordering key, in bytes.
 pub const ORDERING_KEY_BYTES_MAX: usize = 256;
 /// Longest `Idempotency-Key`, in bytes.
@@ -127,6 +131,7 @@ const _: () = {
         + 3 * ENDPOINTS_MAX
         + 256;
     assert!(head < STORED_VALUE_BYTES_MAX);
+    assert!(TYPE_PATTERN_BYTES_MAX > EVENT_TYPE_BYTES_MAX);
     assert!(RESPONSE_LOG_BYTES_MAX + 256 < STORED_VALUE_BYTES_MAX);
     assert!(WRITER_QUEUE_BYTES_MAX >= MAX_BODY_BYTES_MAX);
     assert!(API_BODIES_BYTES_MAX >= MAX_BODY_BYTES_MAX);
