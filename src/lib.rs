@@ -1,5 +1,6 @@
 //! webhookd.
 
+pub mod api;
 pub mod clock;
 pub mod config;
 pub mod dispatch;

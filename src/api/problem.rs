@@ -151,6 +151,18 @@ impl Faults {
         self.total
     }
 
+    /// `value`, if there were no faults; it is only ever left out with a fault.
+    ///
+    /// # Errors
+    /// The problem that tells the faults.
+    pub fn or<T>(self, value: Option<T>) -> Result<T, Problem> {
+        match (self.into_problem(), value) {
+            (None, Some(value)) => Ok(value),
+            (Some(problem), _) => Err(problem),
+            (None, None) => Err(Problem::new(ProblemKind::InvalidField, "the body is not acceptable")),
+        }
+    }
+
     /// The problem that tells them; `None` where there are none.
     #[must_use]
     pub fn into_problem(self) -> Option<Problem> {

@@ -89,6 +89,13 @@ impl TypeFilter {
         Ok(filter)
     }
 
+    /// The patterns, the including ones first.
+    #[must_use]
+    pub fn patterns(&self) -> Vec<String> {
+        let included = self.included.iter().map(Pattern::text);
+        included.chain(self.excluded.iter().map(|pattern| format!("!{}", pattern.text()))).collect()
+    }
+
     /// Whether an event of this type passes.
     #[must_use]
     pub fn takes(&self, event_type: &str) -> bool {
@@ -145,6 +152,18 @@ impl Pattern {
         Self { first: first.into(), rest: Some(Rest { middle, last: last.into() }) }
     }
 
+    /// The pattern as it would be written.
+    fn text(&self) -> String {
+        let Some(Rest { middle, last }) = &self.rest else { return self.first.to_string() };
+        let mut text = format!("{}*", self.first);
+        for part in middle {
+            text.push_str(part);
+            text.push('*');
+        }
+        text.push_str(last);
+        text
+    }
+
     /// The ends are tied down; each part between them takes the first place it finds, which leaves the most to those
     /// that follow, so there is never a reason to go back.
     fn matches(&self, text: &str) -> bool {
@@ -199,6 +218,13 @@ mod tests {
         assert!(takes(&["!invoice.*"], "order.paid"), "exclusions alone take everything else");
         assert!(!takes(&["!invoice.*"], "invoice.paid"));
         assert!(!takes(&["a", "!*"], "a"));
+    }
+
+    #[test]
+    fn patterns_are_told_as_they_are_meant() {
+        let patterns = |list: &[&str]| TypeFilter::parse(list).unwrap().patterns();
+        assert_eq!(patterns(&["!x.*", "invoice.*", "a*b**c", "paid"]), ["invoice.*", "a*b*c", "paid", "!x.*"]);
+        assert_eq!(patterns(&["!x"]), ["*", "!x"]);
     }
 
     #[test]

@@ -1,0 +1,167 @@
+//! `/v1/endpoints`: how they do, and an operator's wishes.
+
+use bytes::Bytes;
+use hyper::StatusCode;
+use serde::Serialize;
+
+use super::Front;
+use super::answer::{Answer, Moment, json};
+use super::ingest::draft::Draft;
+use super::ingest::post_own;
+use super::problem::{Problem, ProblemKind};
+use super::tally::Via;
+use super::targets::Target;
+use crate::config::{Endpoint, Format};
+use crate::dispatch::{ControlError, EndpointHealth};
+use crate::model::endpoint::EndpointState;
+use crate::model::event::Content;
+use crate::model::text::{EndpointName, EventType};
+
+/// The type of the event that `ping` sends.
+const PING: &str = "webhookd.ping";
+
+#[derive(Serialize)]
+struct ShownEndpoints<'a> {
+    endpoints: Vec<ShownEndpoint<'a>>,
+}
+
+#[derive(Serialize)]
+struct ShownEndpoint<'a> {
+    name: &'a EndpointName,
+    url: &'a str,
+    events: Vec<String>,
+    format: &'static str,
+    state: &'static str,
+    /// Why it is disabled.
+    reason: Option<&'static str>,
+    disabled_at: Option<Moment>,
+    /// `null` until there is one.
+    breaker: Option<&'static str>,
+    backlog: u64,
+    in_flight: u32,
+    /// Of the last 100 attempts at most; `null` before the first.
+    success_rate: Option<f64>,
+    latency_ms: ShownLatency,
+    last_error: Option<ShownError>,
+    last_success_at: Option<Moment>,
+    next_attempt_at: Option<Moment>,
+}
+
+#[derive(Serialize)]
+struct ShownLatency {
+    p50: Option<u32>,
+    p99: Option<u32>,
+}
+
+#[derive(Serialize)]
+struct ShownError {
+    at: Moment,
+    status: Option<u16>,
+    error: &'static str,
+}
+
+fn format_word(format: Format) -> &'static str {
+    match format {
+        Format::Standard => "standard",
+        Format::Raw => "raw",
+        Format::CloudEvents => "cloudevents",
+    }
+}
+
+impl<'a> ShownEndpoint<'a> {
+    fn new(endpoint: &'a Endpoint, health: &EndpointHealth) -> Self {
+        let (reason, disabled_at) = match health.state {
+            EndpointState::Disabled { reason, at } => (Some(reason.word()), Some(Moment(at))),
+            EndpointState::Active | EndpointState::Paused => (None, None),
+        };
+        let rate = f64::from(health.recent_successes) / f64::from(health.recent_attempts.max(1));
+        Self {
+            name: &endpoint.name,
+            url: endpoint.url.as_str(),
+            events: endpoint.events.patterns(),
+            format: format_word(endpoint.format),
+            state: health.state.word(),
+            reason,
+            disabled_at,
+            breaker: None,
+            backlog: health.pending,
+            in_flight: health.in_flight,
+            success_rate: (health.recent_attempts > 0).then_some(rate),
+            latency_ms: ShownLatency { p50: health.latency_ms_p50, p99: health.latency_ms_p99 },
+            last_error: health.last_error.as_ref().map(|error| ShownError {
+                at: Moment(error.at),
+                status: error.status,
+                error: error.error.word(),
+            }),
+            last_success_at: health.last_success_at.map(Moment),
+            next_attempt_at: health.next_attempt_at.map(Moment),
+        }
+    }
+}
+
+/// The endpoint of the path.
+pub(super) fn target<'a>(front: &'a Front, name: &str) -> Result<&'a Target, Problem> {
+    front.targets.find(name).ok_or_else(|| Problem::endpoint_not_found(name))
+}
+
+fn refused(error: ControlError, name: &str) -> Problem {
+    match error {
+        ControlError::UnknownEndpoint => Problem::endpoint_not_found(name),
+        ControlError::Unavailable => {
+            let detail = "the endpoint's state could not be read or stored, or the daemon is stopping";
+            Problem::new(ProblemKind::NotReady, detail).retry_after_s(5)
+        }
+    }
+}
+
+/// `GET /v1/endpoints`
+pub(super) async fn list(front: &Front) -> Result<Answer, Problem> {
+    let all = front.control.endpoints().await.map_err(|error| refused(error, ""))?;
+    let shown = |health: &EndpointHealth| {
+        front.targets.find(health.name.as_str()).map(|target| ShownEndpoint::new(&target.endpoint, health))
+    };
+    Ok(json(StatusCode::OK, &ShownEndpoints { endpoints: all.iter().filter_map(shown).collect() }))
+}
+
+/// `GET /v1/endpoints/{name}`
+pub(super) async fn show(front: &Front, name: &str) -> Result<Answer, Problem> {
+    let target = target(front, name)?;
+    let health = front.control.endpoint(name).await.map_err(|error| refused(error, name))?;
+    Ok(json(StatusCode::OK, &ShownEndpoint::new(&target.endpoint, &health)))
+}
+
+/// `POST /v1/endpoints/{name}/pause`
+pub(super) async fn pause(front: &Front, name: &str) -> Result<Answer, Problem> {
+    let target = target(front, name)?;
+    let health = front.control.pause(name).await.map_err(|error| refused(error, name))?;
+    Ok(json(StatusCode::OK, &ShownEndpoint::new(&target.endpoint, &health)))
+}
+
+/// `POST /v1/endpoints/{name}/resume`
+pub(super) async fn resume(front: &Front, name: &str) -> Result<Answer, Problem> {
+    let target = target(front, name)?;
+    let health = front.control.resume(name).await.map_err(|error| refused(error, name))?;
+    Ok(json(StatusCode::OK, &ShownEndpoint::new(&target.endpoint, &health)))
+}
+
+/// `POST /v1/endpoints/{name}/ping`: an event like any other, for this endpoint alone, whatever types it takes.
+pub(super) async fn ping(front: &Front, name: &str) -> Result<Answer, Problem> {
+    let target = target(front, name)?;
+    post_own(front, Via::Ping, ping_draft(target)).await
+}
+
+fn ping_draft(target: &Target) -> Draft {
+    // Names have letters, digits, _ and - alone: nothing in them needs an escape.
+    let data = format!("{{\"endpoint\":\"{}\"}}", target.name());
+    Draft {
+        id: None,
+        event_type: EventType::parse(PING).expect("the type of a ping keeps the rule of types"),
+        key: None,
+        timestamp: None,
+        deliver_at: None,
+        endpoints: Some(vec![(target.name().clone(), target.no)]),
+        content: Content { content_type: "application/json".into(), json: true, body: Bytes::from(data) },
+        traceparent: None,
+        cloud_attributes: None,
+    }
+}

@@ -1,0 +1,68 @@
+//! `/healthz`, `/readyz`, `/metrics` and `/`.
+
+use hyper::StatusCode;
+use serde::Serialize;
+
+use super::answer::{Answer, json, with_body};
+use super::problem::{Problem, ProblemKind};
+use super::{Front, Readiness};
+
+#[derive(Serialize)]
+struct Shown<'a> {
+    status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
+}
+
+/// What `GET /` says until there is a dashboard.
+const INDEX: &str = "\
+webhookd
+
+POST /v1/events                  post an event: {\"type\": \"…\", \"data\": …}
+POST /v1/events/batch            post 1 to 1000 of them
+POST /v1/raw/{type}              post any body as an event
+GET  /v1/events                  list events
+GET  /v1/events/{id}             one event with every attempt
+POST /v1/events/{id}/replay      deliver it again
+GET  /v1/endpoints               the endpoints and how they do
+GET  /v1/endpoints/{name}        one of them
+POST /v1/endpoints/{name}/pause  also /resume, /ping, /replay
+GET  /healthz  /readyz  /metrics
+";
+
+/// `GET /healthz`
+pub(super) fn healthz() -> Answer {
+    json(StatusCode::OK, &Shown { status: "ok", reason: None })
+}
+
+/// `GET /readyz`
+pub(super) fn readyz(front: &Front) -> Answer {
+    let readiness = front.readiness.borrow().clone();
+    let (status, word, reason) = match &readiness {
+        Readiness::Ready => (StatusCode::OK, "ready", None),
+        Readiness::Opening => (StatusCode::SERVICE_UNAVAILABLE, "opening", None),
+        Readiness::Draining => (StatusCode::SERVICE_UNAVAILABLE, "draining", None),
+        Readiness::Full(reason) => (StatusCode::SERVICE_UNAVAILABLE, "full", Some(reason.as_str())),
+    };
+    json(status, &Shown { status: word, reason })
+}
+
+/// `GET /metrics`
+pub(super) fn metrics(front: &Front) -> Answer {
+    with_body(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", (front.metrics)().into())
+}
+
+/// `GET /`
+pub(super) fn index() -> Answer {
+    with_body(StatusCode::OK, "text/plain; charset=utf-8", INDEX.into())
+}
+
+/// Whether a request under `/v1` can be served now; `changes`: it wants something written. A full storage does not stop
+/// it here: the outbox knows best when there is room again, and repeats are answered even then.
+pub(super) fn admit(front: &Front, changes: bool) -> Result<(), Problem> {
+    match &*front.readiness.borrow() {
+        Readiness::Opening => Err(Problem::new(ProblemKind::NotReady, "webhookd opens its storage").retry_after_s(2)),
+        Readiness::Draining if changes => Err(Problem::new(ProblemKind::NotReady, "webhookd is stopping").retry_after_s(5)),
+        Readiness::Draining | Readiness::Ready | Readiness::Full(_) => Ok(()),
+    }
+}
