@@ -108,12 +108,64 @@ pub const ATTEMPT_MS_MAX: u64 = 300_000;
 pub const RESPONSE_LOG_BYTES_MAX: usize = 8 * KIB;
 /// Largest response head of an endpoint that is read, in bytes.
 pub const RESPONSE_HEAD_BYTES_MAX: usize = 64 * KIB;
+/// Most headers of an endpoint's response.
+pub const RESPONSE_HEADERS_MAX: usize = 100;
+/// Most addresses of an endpoint's name that are dialled for one connection.
+pub const CONNECT_ADDRESSES_MAX: usize = 8;
+/// How long an address may keep the next one waiting, in milliseconds (RFC 8305 section 5 recommends 250).
+pub const CONNECT_STAGGER_MS: u64 = 250;
+/// Most name lookups at once; further ones wait within their attempt's time.
+pub const LOOKUPS_MAX: usize = 128;
+/// Most name lookups of one endpoint at once: a name whose servers hang must not take the others' places.
+pub const LOOKUPS_OF_ENDPOINT_MAX: usize = 2;
+/// How long a connection to an endpoint lies idle before it is closed, in milliseconds: a little less than the 60 s
+/// after which common load balancers hang up, so that fewer requests meet a connection that is just being closed.
+pub const POOL_IDLE_MS_MAX: u64 = 55_000;
+/// Longest detail of an attempt for the log, in bytes.
+pub const ATTEMPT_DETAIL_BYTES_MAX: usize = 512;
 /// Most of the endpoint's own headers in a config.
 pub const ENDPOINT_HEADERS_MAX: usize = 64;
 /// Most secrets of one endpoint (rotation).
 pub const SECRETS_MAX: usize = 8;
 /// Longest secret, in bytes.
 pub const SECRET_BYTES_MAX: usize = 4096;
+/// Most signatures read from one header of a received request. Each may cost an Ed25519 check for each secret.
+pub const SIGNATURES_MAX: usize = 16;
+/// Most form fields of a received request whose fields are signed sorted (Twilio sends fewer than a hundred).
+pub const SIGNED_FIELDS_MAX: usize = 1000;
+/// How far a received timestamp may lie from now, before or after, in seconds (Standard Webhooks, Stripe, Slack).
+pub const TIMESTAMP_TOLERANCE_SECS: u64 = 300;
+
+/// Largest config file, in bytes.
+pub const CONFIG_BYTES_MAX: usize = 8 * MIB;
+/// Most tokens of the API.
+pub const TOKENS_MAX: usize = 64;
+/// Shortest token, in bytes: 128 bits, so that it is not guessed.
+pub const TOKEN_BYTES_MIN: usize = 16;
+/// Longest path of a unix socket, in bytes (unix(7): `sun_path` has 108 with the NUL that ends it).
+pub const UNIX_PATH_BYTES_MAX: usize = 107;
+/// Smallest `max_size` of the storage: one generation that is full and one that fills.
+pub const STORAGE_BYTES_MIN: u64 = 2 * GENERATION_BYTES_MAX;
+/// Shortest `retention`, in milliseconds.
+pub const RETENTION_MS_MIN: u64 = 1000;
+/// Longest `retention`, in milliseconds (ten years).
+pub const RETENTION_MS_MAX: u64 = 3650 * 24 * 3600 * 1000;
+/// Most networks in one `allow_networks`.
+pub const ALLOW_NETWORKS_MAX: usize = 256;
+/// Longest URL of an endpoint, in bytes.
+pub const URL_BYTES_MAX: usize = 4096;
+/// Longest value of one of an endpoint's own headers, in bytes.
+pub const ENDPOINT_HEADER_BYTES_MAX: usize = 4096;
+/// Largest PEM file, in bytes.
+pub const PEM_BYTES_MAX: usize = MIB;
+/// Most attempts that a `rate_limit` may name.
+pub const RATE_COUNT_MAX: u32 = 1_000_000;
+/// Most failures that a `breaker` may wait for.
+pub const BREAKER_FAILURES_MAX: u64 = 10_000;
+/// Longest `cooldown` of a breaker, in milliseconds (one day).
+pub const BREAKER_COOLDOWN_MS_MAX: u64 = 24 * 3600 * 1000;
+/// Longest `disable_after`, in milliseconds (one year).
+pub const DISABLE_AFTER_MS_MAX: u64 = 366 * 24 * 3600 * 1000;
 
 /// How long a stop waits for attempts under way, in milliseconds. What is not finished by then is pending again at the
 /// next start.
@@ -135,6 +187,7 @@ const _: () = {
     assert!(RESPONSE_LOG_BYTES_MAX + 256 < STORED_VALUE_BYTES_MAX);
     assert!(WRITER_QUEUE_BYTES_MAX >= MAX_BODY_BYTES_MAX);
     assert!(API_BODIES_BYTES_MAX >= MAX_BODY_BYTES_MAX);
+    assert!(STORAGE_BYTES_MIN > MAX_BODY_BYTES_MAX as u64);
     assert!(CONNECT_MS_MAX <= ATTEMPT_MS_MAX);
     assert!(LIST_LIMIT_DEFAULT <= LIST_LIMIT_MAX);
 };

@@ -1,4 +1,35 @@
 //! The config file: raw TOML to a [`Config`] that cannot be wrong.
+//!
+//! [`Config::load`] reads a file. The text is parsed once into a tree with positions, which small typed readers then walk
+//! (`reader`). They note every fault with its line, column and full key instead of stopping at the first, so
+//! that one run of `webhookd check` tells all there is to mend. The keys of each table stand in `keys`; the reader
+//! refuses what is not listed there, and a test holds `webhookd.toml.example` against the same lists.
+//!
+//! Secrets are loaded here, whatever their place, and no error, warning or `Debug` shows one. The values of headers are
+//! treated alike, and errors show no URL of an endpoint: both may hold credentials too.
+//!
+//! | file | job |
+//! |---|---|
+//! | `load` | a file to a [`Config`] |
+//! | `reader`, `keys`, `units`, `error` | typed reading with places; known keys; quantities; the faults |
+//! | `api`, `storage`, `delivery`, `endpoint` | one table each |
+//! | `headers`, `signing`, `tls`, `secrets` | parts of these |
+//! | `summary` | a config in a few lines |
+
+mod api;
+mod delivery;
+mod endpoint;
+mod error;
+mod headers;
+mod keys;
+mod load;
+mod reader;
+mod secrets;
+mod signing;
+mod storage;
+mod summary;
+mod tls;
+pub mod units;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -8,6 +39,10 @@ use std::sync::Arc;
 use hyper::header::{HeaderName, HeaderValue};
 use ipnet::IpNet;
 
+pub use self::delivery::Delivery;
+pub use self::error::{ConfigError, ConfigErrors};
+pub use self::load::process_env;
+pub use self::reader::EnvLookup;
 use crate::model::text::EndpointName;
 use crate::policy::retry::RetryPolicy;
 use crate::policy::routing::TypeFilter;
@@ -178,3 +213,6 @@ pub struct EndpointTls {
     /// The client certificate's chain and key.
     pub client: Option<(Vec<rustls::pki_types::CertificateDer<'static>>, rustls::pki_types::PrivateKeyDer<'static>)>,
 }
+
+#[cfg(test)]
+mod tests;

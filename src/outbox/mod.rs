@@ -46,6 +46,7 @@ mod keys;
 mod query;
 mod readers;
 mod recovery;
+mod replay;
 mod rows;
 mod store;
 #[cfg(test)]

@@ -270,7 +270,7 @@ async fn lists_are_newest_first_filtered_and_paged_over_generations() {
     let of_b = ListQuery { limit: 3, endpoint: Some(open.endpoint("b")), ..ListQuery::default() };
     assert_eq!(pages(of_b).await, all.iter().copied().filter(|n| n % 2 == 1).collect::<Vec<_>>());
     let later = ListQuery { limit: 3, since: Some(START.plus_ms(1)), ..ListQuery::default() };
-    assert_eq!(pages(later).await, []);
+    assert_eq!(pages(later).await, Vec::<usize>::new());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -13,14 +13,14 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::commit::{Known, Stage};
 use super::endpoints::EndpointStates;
-use super::generation::{Generation, State};
+use super::generation::Generation;
 use super::recovery::Current;
 use super::store::{Ids, Life, Slot, Store};
 use super::{AcceptError, Accepted, FreshEvent, News, OutboxOptions, StoreError};
 use crate::clock::{MonoMs, SharedClock};
 use crate::config::Durability;
-use crate::limits::{ATTEMPTS_MAX, COMMIT_EVENTS_MAX};
-use crate::model::delivery::{DeliveryRef, Progress, Settlement, Standing, Waiting};
+use crate::limits::COMMIT_EVENTS_MAX;
+use crate::model::delivery::{DeliveryRef, Settlement, Standing};
 use crate::model::endpoint::EndpointState;
 use crate::model::event::NewEvent;
 use crate::model::roster::EndpointNo;
@@ -288,89 +288,6 @@ impl Writer {
         }
     }
 
-    /// Puts deliveries back to pending, durably.
-    fn replay(&mut self, deliveries: &[DeliveryRef]) -> Result<usize, AcceptError> {
-        let mut by_generation: BTreeMap<u32, Vec<DeliveryRef>> = BTreeMap::new();
-        for delivery in deliveries {
-            by_generation.entry(delivery.event.generation).or_default().push(*delivery);
-        }
-        let mut revived = Vec::new();
-        for (no, deliveries) in by_generation {
-            let Some(slot) = self.store.slot(no) else { continue };
-            let written = self.open(&slot).and_then(|generation| self.revive(&slot, &generation, &deliveries));
-            match written {
-                Ok(waiting) => revived.extend(waiting),
-                Err(error) => {
-                    CommitFailed { error: &error.to_string(), events: 0 }.tell(&self.metrics);
-                    self.abandon(no);
-                    return Err(AcceptError::Failed);
-                }
-            }
-        }
-        let count = revived.len();
-        let _ = self.news.blocking_send(News::Revived(revived));
-        Ok(count)
-    }
-
-    fn revive(
-        &self,
-        slot: &Slot,
-        generation: &Arc<Generation>,
-        deliveries: &[DeliveryRef],
-    ) -> Result<Vec<Waiting>, StoreError> {
-        let now = self.clock.wall();
-        let mut wanted: HashMap<(u32, EndpointNo), Option<State>> = HashMap::new();
-        let mut accepted_at = HashMap::new();
-        for delivery in deliveries {
-            let seq = delivery.event.seq;
-            let Some(head) = generation.head(seq)? else { continue };
-            let fresh = head.targets.contains(&delivery.endpoint).then(|| State::fresh(&head.event));
-            wanted.insert((seq, delivery.endpoint), fresh);
-            accepted_at.insert(seq, head.event.at);
-        }
-        generation.scan_states(0, |row, state| {
-            if let Some(endpoint) = generation.global(row.endpoint)
-                && let Some(known) = wanted.get_mut(&(row.seq, endpoint))
-            {
-                *known = Some(state);
-            }
-        })?;
-        let mut settlements = Vec::new();
-        for ((seq, endpoint), state) in wanted {
-            let made = state.map_or(0, |state| state.progress.made);
-            let pending = state.is_some_and(|state| matches!(state.standing, Standing::Pending { .. }));
-            if pending || made >= ATTEMPTS_MAX {
-                continue;
-            }
-            settlements.push(Settlement {
-                delivery: DeliveryRef { event: generation.place(seq), endpoint },
-                attempt: None,
-                standing: Standing::Pending { next_at: now },
-                progress: Progress { tries: 0, made },
-            });
-        }
-        settlements.sort_unstable_by_key(|settlement| settlement.delivery);
-        if settlements.is_empty() {
-            return Ok(Vec::new());
-        }
-        if slot.life(|life| std::mem::take(&mut life.marked_done)) {
-            generation.set_done(None)?;
-        }
-        generation.append_settlements(&settlements)?;
-        generation.sync()?;
-        slot.life(|life| {
-            life.pending += settlements.len() as u64;
-            life.changed_at = now;
-        });
-        let waiting = settlements.iter().map(|settlement| Waiting {
-            delivery: settlement.delivery,
-            accepted_at: accepted_at.get(&settlement.delivery.event.seq).copied().unwrap_or(now),
-            next_at: now,
-            progress: settlement.progress,
-        });
-        Ok(waiting.collect())
-    }
-
     fn set_endpoint_state(&mut self, endpoint: EndpointNo, state: EndpointState) -> Result<(), AcceptError> {
         let name = self.store.roster().name(endpoint);
         self.endpoints.set(name, state).map_err(|error| {
@@ -431,7 +348,7 @@ impl Writer {
         self.metrics.outbox_generations.set(i64::try_from(self.store.len()).unwrap_or(i64::MAX));
     }
 
-    fn open(&self, slot: &Slot) -> Result<Arc<Generation>, StoreError> {
+    pub(super) fn open(&self, slot: &Slot) -> Result<Arc<Generation>, StoreError> {
         match &self.current {
             Some(current) if current.slot.no() == slot.no() => Ok(Arc::clone(&current.generation)),
             _ => self.store.open(slot),
@@ -496,7 +413,7 @@ impl Writer {
     }
 
     /// Lets go of a generation that failed; the next use opens it anew.
-    fn abandon(&mut self, no: u32) {
+    pub(super) fn abandon(&mut self, no: u32) {
         self.unsynced.remove(&no);
         if self.current.as_ref().is_some_and(|current| current.slot.no() == no) {
             self.current = None;

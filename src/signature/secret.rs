@@ -2,11 +2,20 @@
 
 use std::fmt;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use subtle::ConstantTimeEq as _;
+use thiserror::Error;
 use zeroize::Zeroizing;
 
 /// A secret.
 #[derive(Clone)]
 pub struct Secret(Zeroizing<Vec<u8>>);
+
+/// The system gave no random bytes.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("the system gives no random bytes")]
+pub struct RandomError(#[from] getrandom::Error);
 
 impl Secret {
     /// Takes the bytes as they are.
@@ -15,15 +24,69 @@ impl Secret {
         Self(Zeroizing::new(bytes))
     }
 
+    /// A new Standard Webhooks secret for HMAC-SHA256: `whsec_` and the base64 of 32 random bytes.
+    ///
+    /// # Errors
+    /// When the system gives no random bytes.
+    pub fn generate() -> Result<Self, RandomError> {
+        Ok(Self::encoded("whsec_", random_32()?.as_slice()))
+    }
+
+    /// A prefix and the base64 of some bytes, in one piece of memory that is wiped.
+    pub(super) fn encoded(prefix: &str, bytes: &[u8]) -> Self {
+        let encoded_len = bytes.len().div_ceil(3) * 4;
+        let mut text = Zeroizing::new(vec![0; prefix.len() + encoded_len]);
+        text[..prefix.len()].copy_from_slice(prefix.as_bytes());
+        let written = STANDARD.encode_slice(bytes, &mut text[prefix.len()..]);
+        debug_assert_eq!(written, Ok(encoded_len), "four characters for each three bytes begun");
+        Self(text)
+    }
+
     /// The bytes, for computing with; never for showing.
     #[must_use]
     pub fn expose(&self) -> &[u8] {
         &self.0
     }
+
+    /// Whether `other` is this secret, in a time that tells nothing but whether the lengths are equal.
+    #[must_use]
+    pub fn ct_eq(&self, other: &[u8]) -> bool {
+        self.0.ct_eq(other).into()
+    }
+}
+
+/// 32 bytes from the system's random source.
+pub(super) fn random_32() -> Result<Zeroizing<[u8; 32]>, RandomError> {
+    let mut bytes = Zeroizing::new([0; 32]);
+    getrandom::fill(bytes.as_mut_slice())?;
+    Ok(bytes)
 }
 
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Secret(…)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_equals_itself_alone_and_is_not_shown() {
+        let secret = Secret::new(b"hunter2".to_vec());
+        assert!(secret.ct_eq(b"hunter2"));
+        for other in ["hunter3", "hunter", "hunter22", ""] {
+            assert!(!secret.ct_eq(other.as_bytes()), "{other}");
+        }
+        assert_eq!(format!("{secret:?}"), "Secret(…)");
+    }
+
+    #[test]
+    fn a_new_secret_is_prefixed_base64_of_32_bytes_and_new_each_time() {
+        let secret = Secret::generate().unwrap();
+        let text = str::from_utf8(secret.expose()).unwrap();
+        assert_eq!(STANDARD.decode(text.strip_prefix("whsec_").unwrap()).unwrap().len(), 32);
+        assert!(!secret.ct_eq(Secret::generate().unwrap().expose()));
     }
 }

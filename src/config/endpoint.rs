@@ -1,0 +1,279 @@
+//! `[endpoint.*]`.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use url::{Host, Url};
+
+use super::delivery::{self, Delivery};
+use super::keys::{BREAKER, ENDPOINT};
+use super::reader::{Item, Reading, Table, named};
+use super::{Breaker, Endpoint, Format, Order, RateLimit, headers, signing, tls, units};
+use crate::limits;
+use crate::model::text::EndpointName;
+use crate::policy::routing::TypeFilter;
+
+const DAY_MS: u64 = 24 * 3600 * 1000;
+/// `breaker` where the config says nothing.
+const BREAKER_DEFAULT: Breaker = Breaker { failures: 20, cooldown_ms: 30_000 };
+/// `disable_after` where the config says nothing, in milliseconds.
+const DISABLE_AFTER_MS_DEFAULT: u64 = 5 * DAY_MS;
+
+impl Endpoint {
+    /// An endpoint that takes every event, unsigned, with the defaults of the contract for all else.
+    #[must_use]
+    pub fn new(name: EndpointName, url: Url, delivery: &Delivery) -> Self {
+        Self {
+            name,
+            url,
+            events: TypeFilter::default(),
+            signing: Vec::new(),
+            format: Format::Standard,
+            headers: Vec::new(),
+            permanent: Vec::new(),
+            tls: None,
+            timeout_ms: delivery.timeout_ms,
+            in_flight_max: delivery.in_flight_max,
+            retry: delivery.retry.clone(),
+            allow_networks: delivery.allow_networks.clone(),
+            response_bytes_max: delivery.response_bytes_max,
+            order: Order::None,
+            rate_limit: None,
+            breaker: Some(BREAKER_DEFAULT),
+            disable_after_ms: Some(DISABLE_AFTER_MS_DEFAULT),
+        }
+    }
+}
+
+/// Reads every `[endpoint.*]`.
+pub(super) fn read_all(
+    reading: &mut Reading<'_>,
+    item: &Item<'_>,
+    defaults: &Delivery,
+) -> BTreeMap<EndpointName, Arc<Endpoint>> {
+    let entries = named(reading, item, "tables such as [endpoint.billing]");
+    if entries.len() > limits::ENDPOINTS_MAX {
+        reading.error(item, format!("has {} endpoints, at most {} are allowed", entries.len(), limits::ENDPOINTS_MAX));
+        return BTreeMap::new();
+    }
+    let mut endpoints = BTreeMap::new();
+    for (name, item) in entries {
+        let name = EndpointName::parse(name);
+        if let Err(reason) = &name {
+            reading.error(&item, format!("the endpoint's name {reason}"));
+        }
+        if let Some(endpoint) = read(reading, &item, name.ok(), defaults) {
+            endpoints.insert(endpoint.name.clone(), Arc::new(endpoint));
+        }
+    }
+    endpoints
+}
+
+/// Reads one endpoint. Every key is looked at, whatever the others hold.
+fn read(
+    reading: &mut Reading<'_>,
+    item: &Item<'_>,
+    name: Option<EndpointName>,
+    defaults: &Delivery,
+) -> Option<Endpoint> {
+    let table = Table::open(reading, item, &ENDPOINT)?;
+    let delivery = delivery::read(reading, &table, defaults);
+    let url_item = table.get("url");
+    if url_item.is_none() {
+        table.error(reading, "url", "missing; write url = \"https://…\"");
+    }
+    let url = url_item.as_ref().and_then(|item| read_url(reading, item));
+    let tls_item = table.get("tls");
+    if let (Some(item), Some("http")) = (&tls_item, url.as_ref().map(Url::scheme)) {
+        reading.error(item, "the url is http, which has no TLS; write https in the url, or remove tls");
+    }
+    if let (Some(item), Some(url)) = (&url_item, &url) {
+        warn_of_refused_address(reading, item, url, &delivery);
+    }
+    let formats = [("standard", Format::Standard), ("raw", Format::Raw), ("cloudevents", Format::CloudEvents)];
+    let orders = [("none", Order::None), ("key", Order::Key), ("strict", Order::Strict)];
+    let headers = table.get("headers").map(|item| (headers::read(reading, &item), item));
+    let events = table.get("events").and_then(|item| read_events(reading, &item));
+    let signing = signing::read(reading, &table, headers.as_ref());
+    let format = table.word(reading, "format", &formats, Format::Standard);
+    let permanent = table.get("permanent").map(|item| read_permanent(reading, &item)).unwrap_or_default();
+    let tls = tls_item.and_then(|item| tls::read(reading, &item));
+    let order = table.word(reading, "order", &orders, Order::None);
+    let rate_limit = table.get("rate_limit").and_then(|item| read_rate_limit(reading, &item));
+    let breaker = table.get("breaker").map_or(Some(BREAKER_DEFAULT), |item| read_breaker(reading, &item));
+    let disable_after_ms = read_disable_after(reading, &table);
+    let endpoint = Endpoint {
+        events: events.unwrap_or_default(),
+        signing,
+        format,
+        headers: headers.map(|(headers, _)| headers).unwrap_or_default(),
+        permanent,
+        tls,
+        order,
+        rate_limit,
+        breaker,
+        disable_after_ms,
+        ..Endpoint::new(name?, url?, &delivery)
+    };
+    warn_of_what_waits(reading, &table, &endpoint);
+    Some(endpoint)
+}
+
+/// The URL is never shown: its path and query may hold credentials.
+fn read_url(reading: &mut Reading<'_>, item: &Item<'_>) -> Option<Url> {
+    let what = "a URL such as \"https://billing.example.com/hooks\"";
+    let Some(text) = item.value.as_str() else {
+        reading.expected_unseen(item, what);
+        return None;
+    };
+    if text.len() > limits::URL_BYTES_MAX {
+        reading.error(item, format!("the URL has {} bytes, at most {} are allowed", text.len(), limits::URL_BYTES_MAX));
+        return None;
+    }
+    let url = match Url::parse(text) {
+        Ok(url) => url,
+        Err(reason) => {
+            reading.error(item, format!("expected {what}, found something else: {reason}"));
+            return None;
+        }
+    };
+    let fault = if !matches!(url.scheme(), "http" | "https") {
+        "expected a URL that starts with https:// or http://, found another scheme"
+    } else if url.host().is_none() {
+        "the URL has no host"
+    } else if !url.username().is_empty() || url.password().is_some() {
+        "the URL holds a user name or password; put them in sign = { scheme = \"basic\", username = \"…\" } and secret"
+    } else if url.fragment().is_some() {
+        "the URL has a fragment (#…), which is never sent; remove it"
+    } else if url.port() == Some(0) {
+        "the URL has port 0, to which nothing can connect"
+    } else {
+        return Some(url);
+    };
+    reading.error(item, fault);
+    None
+}
+
+/// A literal address that the address guard would refuse makes every delivery fail; better said now than then.
+fn warn_of_refused_address(reading: &mut Reading<'_>, item: &Item<'_>, url: &Url, delivery: &Delivery) {
+    let addr = match url.host() {
+        Some(Host::Ipv4(addr)) => IpAddr::V4(addr),
+        Some(Host::Ipv6(addr)) => IpAddr::V6(addr).to_canonical(),
+        Some(Host::Domain("localhost")) => IpAddr::from([127, 0, 0, 1]),
+        _ => return,
+    };
+    let refused = match addr {
+        IpAddr::V4(addr) => addr.is_loopback() || addr.is_private() || addr.is_link_local() || addr.is_unspecified(),
+        IpAddr::V6(addr) => {
+            addr.is_loopback() || addr.is_unique_local() || addr.is_unicast_link_local() || addr.is_unspecified()
+        }
+    };
+    if refused && !delivery.allow_networks.iter().any(|network| network.contains(&addr)) {
+        let sentence = format!(
+            "{addr} is loopback or private, so every delivery will be refused; if you mean it, add allow_networks = \
+             [\"{addr}\"]"
+        );
+        reading.warn(item, &sentence);
+    }
+}
+
+fn read_events(reading: &mut Reading<'_>, item: &Item<'_>) -> Option<TypeFilter> {
+    let what = "a list of types such as [\"invoice.*\", \"!invoice.draft\"]";
+    let items = item.list(reading, what, limits::TYPE_PATTERNS_MAX)?;
+    if items.is_empty() {
+        reading.warn(item, "the list is empty, so the endpoint takes no events; leave the key out to take all");
+    }
+    let mut patterns = Vec::with_capacity(items.len());
+    for item in &items {
+        let Some(pattern) = item.text(reading, "a type or pattern such as \"invoice.*\"") else { continue };
+        match TypeFilter::parse(&[pattern]) {
+            Ok(_) => patterns.push(pattern),
+            Err(reason) => reading.error(item, format!("the pattern {}", reason.fault)),
+        }
+    }
+    TypeFilter::parse(&patterns).ok()
+}
+
+fn read_permanent(reading: &mut Reading<'_>, item: &Item<'_>) -> Vec<u16> {
+    // There are no more statuses than that.
+    let Some(items) = item.list(reading, "a list of statuses such as [400, 422]", 200) else { return Vec::new() };
+    let mut statuses = Vec::with_capacity(items.len());
+    for item in items {
+        let Some(status) = item.integer(reading, &(0..=999)).and_then(|status| u16::try_from(status).ok()) else {
+            continue;
+        };
+        match status {
+            200..=299 => reading.error(&item, format!("{status} is a success, which is never retried; remove it")),
+            300..=399 => reading
+                .error(&item, format!("{status} is a redirect, which is always a failure and retried; remove it")),
+            400..=599 => statuses.push(status),
+            _ => reading.error(&item, format!("expected a status from 400 to 599, found {status}")),
+        }
+    }
+    statuses.sort_unstable();
+    statuses.dedup();
+    statuses
+}
+
+fn read_rate_limit(reading: &mut Reading<'_>, item: &Item<'_>) -> Option<RateLimit> {
+    let what = "a rate such as \"100/s\", \"600/m\" or \"1000/h\"";
+    let text = item.text(reading, what)?;
+    match units::parse_rate(text) {
+        Ok((count, per_ms)) if (1..=limits::RATE_COUNT_MAX).contains(&count) => Some(RateLimit { count, per_ms }),
+        Ok(_) => {
+            reading.expected(item, &format!("a rate of 1 to {} attempts", limits::RATE_COUNT_MAX));
+            None
+        }
+        Err(_) => {
+            reading.expected(item, what);
+            None
+        }
+    }
+}
+
+fn read_breaker(reading: &mut Reading<'_>, item: &Item<'_>) -> Option<Breaker> {
+    if item.value.is_str() {
+        item.word(reading, &[("off", ())]);
+        return None;
+    }
+    let table = Table::open(reading, item, &BREAKER)?;
+    let failures = 1..=limits::BREAKER_FAILURES_MAX;
+    let failures = table.get("failures").map(|item| item.integer(reading, &failures));
+    let failures = failures.flatten().and_then(|n| u32::try_from(n).ok()).unwrap_or(BREAKER_DEFAULT.failures);
+    let cooldowns = 1..=limits::BREAKER_COOLDOWN_MS_MAX;
+    let cooldown_ms = table.duration_ms(reading, "cooldown", &cooldowns, BREAKER_DEFAULT.cooldown_ms);
+    Some(Breaker { failures, cooldown_ms })
+}
+
+fn read_disable_after(reading: &mut Reading<'_>, table: &Table<'_>) -> Option<u64> {
+    let Some(item) = table.get("disable_after") else { return Some(DISABLE_AFTER_MS_DEFAULT) };
+    if item.value.as_str() == Some("off") {
+        return None;
+    }
+    item.duration_ms(reading, &(1000..=limits::DISABLE_AFTER_MS_MAX))
+}
+
+/// Says which settings of an endpoint this version checks but does not act on yet. What is as good as off, or as the
+/// default, needs no word.
+fn warn_of_what_waits(reading: &mut Reading<'_>, table: &Table<'_>, endpoint: &Endpoint) {
+    let set = [
+        ("order", endpoint.order != Order::None, "deliveries go out as they come"),
+        ("rate_limit", endpoint.rate_limit.is_some(), "attempts are not held back"),
+        (
+            "breaker",
+            endpoint.breaker.is_some_and(|breaker| breaker != BREAKER_DEFAULT),
+            "each delivery is retried on its schedule",
+        ),
+        (
+            "disable_after",
+            endpoint.disable_after_ms.is_some_and(|ms| ms != DISABLE_AFTER_MS_DEFAULT),
+            "only a 410 disables an endpoint",
+        ),
+    ];
+    for (key, _, instead) in set.into_iter().filter(|(_, set, _)| *set) {
+        if let Some(item) = table.get(key) {
+            reading.warn(&item, &format!("this version checks {key} but does not act on it yet: {instead}"));
+        }
+    }
+}

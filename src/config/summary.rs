@@ -1,0 +1,56 @@
+//! A config in a few lines, for `check`.
+
+use super::units::{show_duration_ms, show_size_bytes};
+use super::{Config, Durability, Listen};
+
+impl Config {
+    /// What the config says, in a few lines without secrets; URLs are shortened to scheme and host, since their paths
+    /// may hold credentials.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        let mut lines = vec![format!("listens on {}, {}", self.api.listen, self.tokens_in_words())];
+        let storage = &self.storage;
+        let durability = match storage.durability {
+            Durability::Fsync => "each event on the disk before it is acknowledged",
+            Durability::Interval => "events acknowledged before they are on the disk",
+        };
+        lines.push(format!(
+            "stores in {}, up to {}, finished events for {}, {durability}",
+            storage.dir.display(),
+            show_size_bytes(storage.size_bytes_max),
+            show_duration_ms(storage.retention_ms),
+        ));
+        lines.push(match self.endpoints.len() {
+            0 => "no endpoints".to_owned(),
+            1 => "1 endpoint:".to_owned(),
+            n => format!("{n} endpoints:"),
+        });
+        for endpoint in self.endpoints.values() {
+            let signed = match endpoint.signing.len() {
+                0 => "unsigned",
+                1 => "signed",
+                _ => "signed with several secrets",
+            };
+            lines.push(format!("  {} -> {}, {signed}", endpoint.name, endpoint.url.origin().ascii_serialization()));
+        }
+        lines.extend(self.warnings.iter().map(|warning| format!("warning: {warning}")));
+        lines.join("\n")
+    }
+
+    fn tokens_in_words(&self) -> String {
+        match self.api.tokens.len() {
+            0 => "no token: whoever reaches it may do everything".to_owned(),
+            1 => "1 token".to_owned(),
+            n => format!("{n} tokens"),
+        }
+    }
+}
+
+impl std::fmt::Display for Listen {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Tcp(addr) => write!(f, "http://{addr}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! What is never shown.
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// Places where a secret, or something with a secret in it, can stand; rightly or by mistake. `S` is the secret.
+const PLACES: &[&str] = &[
+    "[endpoint.a]\nsecret = \"S\"\n",
+    "[endpoint.a]\nsecret = [\"S\", 1]\n",
+    "[endpoint.a]\nsecret = { \"S\" = 1 }\n",
+    "[endpoint.a]\nsecret = { file = \"S\", env = \"S\" }\n",
+    "[endpoint.a]\nsecret = { value = \"S\" }\n",
+    "[endpoint.a]\nsecret = \"S\"\nsign = \"S\"\n",
+    "[endpoint.a]\nsign = { scheme = \"standard\", secret = \"S\" }\n",
+    "[endpoint.a]\nsecret = \"S\"\nsign = { scheme = \"basic\", username = \"a:b\" }\n",
+    "[endpoint.a]\nsecret = \"S\"\nsign = { scheme = \"token\", header = \"\" }\n",
+    "[endpoint.a]\nsecrets = \"S\"\n",
+    "[endpoint.a]\nurl = \"ftp://a.example.com/S\"\n",
+    "[endpoint.a]\nurl = \"https://x:S@a.example.com/\"\n",
+    "[endpoint.a]\nurl = \"S\"\n",
+    "[endpoint.a]\nheaders = { authorization = \"Bearer S\\n\" }\n",
+    "[endpoint.a]\nheaders = { authorization = [\"S\"] }\n",
+    "[endpoint.a]\nheaders = \"S\"\n",
+    "[endpoint]\na = \"S\"\n",
+    "[api]\ntoken = \"S\"\n",
+    "[api]\ntoken.a = \"S\"\n",
+    "[api]\ntoken.a = { secret = \"S\" }\n",
+    "[api]\ntoken.a = { secret = \"S \", scope = \"send\" }\n",
+    "[api]\ntoken.a = { secret = \"S\", scope = \"send\" }\ntoken.b = { secret = \"S\", scope = \"send\" }\n",
+    "[api]\ntoken.a = { secret = \"S\", scop = \"send\" }\n",
+    "[api]\ntoken.a = { secret = \"S\n",
+    "[endpoint.a]\nsecret = S\n",
+    "[endpoint.a]\nsecret = { S }\n",
+    "[endpoint.a]\nsecret = \"S\"\nsecret = \"S\"\n",
+];
+
+/// Places where a secret is recognised by its look alone.
+const STRAYED: &[&str] = &[
+    "[endpoint.a]\nsecret = { file = \"S\" }\n",
+    "[endpoint.a]\nsecret = { env = \"S\" }\n",
+    "[endpoint.a]\nsecret = { credential = \"S\" }\n",
+    "[endpoint.a]\nsecret = \"S\"\nsign = { scheme = \"S\" }\n",
+    "[endpoint.a]\nsecret = \"S\"\nsign = { scheme = \"hmac\", header = \"x\", algorithm = \"S\" }\n",
+    "[endpoint.a]\nS = \"S\"\n",
+    "[endpoint.a]\nformat = \"S\"\n",
+    "[endpoint.a]\ntimeout = \"S\"\n",
+    "[endpoint.a]\nallow_networks = [\"S\"]\n",
+    "[endpoint.a]\nrate_limit = \"S\"\n",
+    "[api]\nlisten = \"S\"\n",
+    "[api]\ntoken.a = { secret = \"0123456789abcdef\", scope = \"S\" }\n",
+];
+
+/// Texts that come near to being a config.
+const TOML_LIKE: &str = concat!(
+    r#"(\[(api|storage|delivery|endpoint\.a|api\.token)\]|(listen|token|dir|retry|jitter|url|sign|secret|[a-z_]{1,9}) = "#,
+    r#"|[0-9]{1,30}|"[^"]{0,9}"|[\[\]{}=,.#\n ]|\PC){0,40}"#,
+);
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_error_shows_a_secret(secret in "[A-Za-z0-9+/]{16,40}") {
+        for place in PLACES {
+            let text = place.replace('S', &secret);
+            let errors = parse(&text).expect_err(place);
+            prop_assert!(!errors.to_string().contains(&secret), "{}: {}", place, errors);
+            prop_assert!(!format!("{errors:?}").contains(&secret), "{}", place);
+        }
+    }
+
+    #[test]
+    fn no_error_shows_a_secret_that_strayed(tail in "[A-Za-z0-9]{32}") {
+        let secret = format!("whsec_{tail}");
+        for place in STRAYED {
+            let text = place.replace('S', &secret);
+            let errors = parse(&text).expect_err(place);
+            prop_assert!(!errors.to_string().contains(&tail), "{}: {}", place, errors);
+        }
+    }
+
+    /// Whatever a file holds, it is answered.
+    #[test]
+    fn any_text_is_answered(text in TOML_LIKE) {
+        let _ = parse(&text);
+    }
+}
+
+#[test]
+fn debug_and_summary_show_no_secret() {
+    let place = Place::new().with_pem();
+    let text = format!(
+        "[api]\ntoken.a = {{ secret = \"token-0123456789abcdef\", scope = \"send\" }}\n{}",
+        endpoint(
+            "headers = { authorization = \"Bearer abcdef0123\" }\n\
+             tls = { cert = \"client.pem\", key = \"client.key\" }\n\
+             order = \"key\""
+        )
+    );
+    let config = place.parse(&text).unwrap();
+    let key = std::fs::read_to_string(place.path().join("client.key")).unwrap();
+    let key_line = key.lines().nth(1).unwrap();
+    for shown in [format!("{config:?}"), format!("{config:#?}"), config.summary(), config.warnings.join("\n")] {
+        for secret in ["token-0123456789abcdef", "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "abcdef0123", key_line] {
+            assert!(!shown.contains(secret), "{secret} in {shown}");
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! The head of a delivery's request.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::http::uri::InvalidUri;
+use hyper::{Method, Request, Uri};
+use url::Position;
+
+use super::body::{self, Rendered};
+use crate::clock::UnixMs;
+use crate::config::{Endpoint, Format};
+use crate::model::event::Event;
+use crate::signature::{Signed, sign};
+
+const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
+const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
+const WEBHOOK_ATTEMPT: HeaderName = HeaderName::from_static("webhook-attempt");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("webhookd/", env!("CARGO_PKG_VERSION")));
+
+/// What all requests to one endpoint have in common, made once.
+#[derive(Debug)]
+pub(super) struct Template {
+    endpoint: Arc<Endpoint>,
+    uri: Uri,
+    /// `user-agent` and the endpoint's own headers.
+    headers: HeaderMap,
+}
+
+impl Template {
+    pub(super) fn new(endpoint: Arc<Endpoint>) -> Result<Self, InvalidUri> {
+        let uri = endpoint.url[..Position::AfterQuery].parse()?;
+        let mut headers = HeaderMap::with_capacity(endpoint.headers.len() + 8);
+        for (name, value) in &endpoint.headers {
+            if !belongs_to_connection(name) {
+                headers.append(name, value.clone());
+            }
+        }
+        headers.insert(header::USER_AGENT, USER_AGENT);
+        Ok(Self { endpoint, uri, headers })
+    }
+
+    pub(super) fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// The request of one attempt: rendered once, signed over the very bytes that are sent.
+    pub(super) fn request(&self, event: &Event, n: u16, at: UnixMs) -> Request<Full<Bytes>> {
+        let Rendered { body, content_type } = body::render(event, self.endpoint.format);
+        let mut headers = match self.endpoint.format {
+            Format::Raw if !event.headers.is_empty() => self.with_kept(event),
+            _ => self.headers.clone(),
+        };
+        headers.insert(header::CONTENT_TYPE, content_type);
+        if let Ok(id) = HeaderValue::from_str(event.id.as_str()) {
+            headers.insert(WEBHOOK_ID, id);
+        }
+        headers.insert(WEBHOOK_TIMESTAMP, at.secs().into());
+        headers.insert(WEBHOOK_ATTEMPT, n.into());
+        if let Some(traceparent) = event.traceparent.as_deref().and_then(|text| HeaderValue::from_str(text).ok()) {
+            headers.insert(TRACEPARENT, traceparent);
+        }
+        if !self.endpoint.signing.is_empty() {
+            let signed =
+                Signed { id: &event.id, timestamp_secs: at.secs(), body: &body, url: self.endpoint.url.as_str() };
+            let signatures = sign(&self.endpoint.signing, &signed);
+            for (name, _) in &signatures {
+                headers.remove(name);
+            }
+            for (name, value) in signatures {
+                headers.append(name, value);
+            }
+        }
+
+        let mut request = Request::new(Full::new(body));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = self.uri.clone();
+        *request.headers_mut() = headers;
+        request
+    }
+
+    /// The headers of the inbound request, and ours, which win.
+    fn with_kept(&self, event: &Event) -> HeaderMap {
+        let mut headers = HeaderMap::with_capacity(event.headers.len() + self.headers.len() + 8);
+        for kept in &event.headers {
+            let name = HeaderName::from_bytes(kept.name.as_bytes());
+            let (Ok(name), Ok(value)) = (name, HeaderValue::from_bytes(&kept.value)) else { continue };
+            // A map has room for 32,768 headers; far fewer come in.
+            if !belongs_to_connection(&name) && headers.try_append(name, value).is_err() {
+                break;
+            }
+        }
+        for name in self.headers.keys() {
+            headers.remove(name);
+        }
+        for (name, value) in &self.headers {
+            headers.append(name, value.clone());
+        }
+        headers
+    }
+}
+
+/// Headers that speak about one connection or one message's framing (RFC 9110 section 7.6.1) and are never passed on;
+/// hyper writes those that this connection needs.
+fn belongs_to_connection(name: &HeaderName) -> bool {
+    matches!(
+        *name,
+        header::CONNECTION
+            | header::CONTENT_LENGTH
+            | header::EXPECT
+            | header::HOST
+            | header::PROXY_AUTHENTICATE
+            | header::PROXY_AUTHORIZATION
+            | header::TE
+            | header::TRAILER
+            | header::TRANSFER_ENCODING
+            | header::UPGRADE
+    ) || matches!(name.as_str(), "keep-alive" | "proxy-connection" | "http2-settings")
+}

@@ -1,0 +1,152 @@
+//! One attempt from start to settlement. Runs as a task of its own, its permit taken before it was spawned.
+
+use std::sync::Arc;
+
+use super::decide::{Decision, decide};
+use super::health::LastError;
+use crate::clock::{SharedClock, UnixMs};
+use crate::config::Endpoint;
+use crate::deliver::{Attempted, Courier, Job};
+use crate::model::attempt::{Attempt, AttemptError};
+use crate::model::delivery::{DeliveryRef, Settlement, Standing};
+use crate::model::endpoint::EndpointState;
+use crate::model::event::Event;
+use crate::observe::Metrics;
+use crate::observe::happening::{AttemptEnded, Delivered, Died, EndpointDisabled};
+use crate::outbox::Outbox;
+use crate::policy::answer::Verdict;
+use crate::schedule::Start;
+
+/// What an attempt works with; shared by all.
+#[derive(Debug)]
+pub(super) struct Workshop<C> {
+    pub(super) outbox: Outbox,
+    pub(super) courier: C,
+    pub(super) clock: SharedClock,
+    pub(super) metrics: Arc<Metrics>,
+}
+
+/// What the dispatcher's task is told when an attempt has ended and is settled.
+#[derive(Debug)]
+pub(super) struct Ended {
+    pub(super) delivery: DeliveryRef,
+    pub(super) decision: Decision,
+    pub(super) duration_ms: u32,
+    /// When it ended.
+    pub(super) at: UnixMs,
+    /// `None` for a success.
+    pub(super) error: Option<LastError>,
+}
+
+impl<C: Courier> Workshop<C> {
+    /// Makes the attempt and settles it.
+    pub(super) async fn attempt(&self, start: Start, endpoint: Arc<Endpoint>, random: f64) -> Ended {
+        let n = start.progress.made.saturating_add(1);
+        let event = match start.fresh {
+            Some(event) => Ok(event),
+            None => match self.outbox.load(start.delivery.event).await {
+                Ok(Some(event)) => Ok(event),
+                Ok(None) => Err("the event is not in the outbox".to_owned()),
+                Err(error) => Err(error.to_string()),
+            },
+        };
+        let attempted = match &event {
+            Ok(event) => {
+                let job = Job { event: Arc::clone(event), endpoint: Arc::clone(&endpoint), n };
+                self.courier.attempt(job).await
+            }
+            Err(error) => {
+                tracing::error!(
+                    generation = start.delivery.event.generation,
+                    seq = start.delivery.event.seq,
+                    endpoint = %endpoint.name,
+                    %error,
+                    "an event could not be read for its delivery; it is tried again on the schedule"
+                );
+                unreadable(self.clock.wall())
+            }
+        };
+        let now = self.clock.wall();
+        let decision = decide(attempted.verdict, &endpoint.retry, start.progress, random, now);
+        if let Ok(event) = &event {
+            self.tell(&attempted, &decision, event, &endpoint, start.accepted_at, now);
+        }
+        if let Some(state) = decision.endpoint {
+            self.disable(&endpoint, start.delivery, state).await;
+        }
+        let error = attempted.error.map(|error| LastError { at: now, status: attempted.status, error });
+        let duration_ms = attempted.duration_ms;
+        self.outbox
+            .settle(Settlement {
+                delivery: start.delivery,
+                attempt: Some(Attempt {
+                    n,
+                    at: attempted.at,
+                    status: attempted.status,
+                    error: attempted.error,
+                    duration_ms,
+                    response: attempted.response,
+                }),
+                standing: decision.standing,
+                progress: decision.progress,
+            })
+            .await;
+        Ended { delivery: start.delivery, decision, duration_ms, at: now, error }
+    }
+
+    async fn disable(&self, endpoint: &Endpoint, delivery: DeliveryRef, state: EndpointState) {
+        if let EndpointState::Disabled { reason, .. } = state {
+            EndpointDisabled { endpoint: &endpoint.name, reason: reason.word() }.tell(&self.metrics);
+        }
+        if self.outbox.set_endpoint_state(delivery.endpoint, state).await.is_err() {
+            tracing::warn!(
+                endpoint = %endpoint.name,
+                "that the endpoint is disabled could not be stored: after a restart it is tried once more"
+            );
+        }
+    }
+
+    fn tell(
+        &self,
+        attempted: &Attempted,
+        decision: &Decision,
+        event: &Event,
+        endpoint: &Endpoint,
+        accepted_at: UnixMs,
+        now: UnixMs,
+    ) {
+        AttemptEnded {
+            event: &event.id,
+            endpoint: &endpoint.name,
+            n: decision.progress.made,
+            status: attempted.status,
+            error: attempted.error,
+            detail: attempted.detail.as_deref(),
+            duration_ms: attempted.duration_ms,
+        }
+        .tell(&self.metrics);
+        match decision.standing {
+            Standing::Pending { .. } => {}
+            Standing::Delivered => {
+                let since_accepted_ms = now.since(accepted_at.max(event.deliver_at.unwrap_or_default()));
+                Delivered { endpoint: &endpoint.name, since_accepted_ms }.tell(&self.metrics);
+            }
+            Standing::Dead(reason) => {
+                Died { event: &event.id, endpoint: &endpoint.name, reason, progress: decision.progress }
+                    .tell(&self.metrics);
+            }
+        }
+    }
+}
+
+fn unreadable(at: UnixMs) -> Attempted {
+    Attempted {
+        at,
+        status: None,
+        error: Some(AttemptError::Storage),
+        detail: None,
+        duration_ms: 0,
+        response: Vec::new(),
+        verdict: Verdict::Retry { hint_ms: None, hold_endpoint: false },
+    }
+}

@@ -1,0 +1,299 @@
+//! The dispatcher on a real outbox, with an injected clock and an injected network.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::*;
+use crate::clock::{ManualClock, ManualHandle, SharedClock, UnixMs};
+use crate::config::{Durability, Endpoint, Format, Order};
+use crate::deliver::{Attempted, Courier, Job};
+use crate::model::attempt::AttemptError;
+use crate::model::delivery::{DeadReason, DeliveryRef, DeliveryState, Standing};
+use crate::model::endpoint::{DisabledReason, EndpointState};
+use crate::model::event::{Content, Event, Fingerprint, NewEvent};
+use crate::model::roster::Roster;
+use crate::model::text::{EndpointName, EventId, EventType};
+use crate::observe::Metrics;
+use crate::outbox::{Outbox, OutboxOptions, StoredEvent};
+use crate::policy::answer::Verdict;
+use crate::policy::retry::RetryPolicy;
+use crate::schedule::Schedule;
+
+const START: UnixMs = UnixMs(1_700_000_000_000);
+const RETRY: Verdict = Verdict::Retry { hint_ms: None, hold_endpoint: false };
+
+/// A network that answers as it is told, and tells of each attempt.
+#[derive(Debug)]
+struct Network {
+    clock: SharedClock,
+    answer: Mutex<Verdict>,
+    told: mpsc::UnboundedSender<(String, u16, UnixMs)>,
+}
+
+#[derive(Debug, Clone)]
+struct Wire(Arc<Network>);
+
+impl Courier for Wire {
+    async fn attempt(&self, job: Job) -> Attempted {
+        let at = self.0.clock.wall();
+        let verdict = *self.0.answer.lock().unwrap();
+        self.0.told.send((job.event.id.to_string(), job.n, at)).unwrap();
+        let ok = matches!(verdict, Verdict::Delivered);
+        Attempted {
+            at,
+            status: Some(if ok { 200 } else { 500 }),
+            error: (!ok).then_some(AttemptError::Status),
+            detail: None,
+            duration_ms: 1,
+            response: Vec::new(),
+            verdict,
+        }
+    }
+}
+
+struct World {
+    dir: tempfile::TempDir,
+    clock: Arc<ManualClock>,
+    network: Arc<Network>,
+    attempts: mpsc::UnboundedReceiver<(String, u16, UnixMs)>,
+}
+
+struct Run {
+    outbox: Outbox,
+    control: Control,
+    roster: Arc<Roster>,
+    stop: CancellationToken,
+    drained: CancellationToken,
+    tracker: TaskTracker,
+}
+
+fn endpoint(retry: RetryPolicy) -> Arc<Endpoint> {
+    Arc::new(Endpoint {
+        name: EndpointName::parse("billing").unwrap(),
+        url: url::Url::parse("http://billing.example/").unwrap(),
+        events: Default::default(),
+        signing: Vec::new(),
+        format: Format::Raw,
+        headers: Vec::new(),
+        permanent: Vec::new(),
+        tls: None,
+        timeout_ms: 15_000,
+        in_flight_max: 32,
+        retry,
+        allow_networks: Vec::new(),
+        response_bytes_max: 1024,
+        order: Order::None,
+        rate_limit: None,
+        breaker: None,
+        disable_after_ms: None,
+    })
+}
+
+impl World {
+    fn new(answer: Verdict) -> Self {
+        let clock = ManualClock::at(START);
+        let (told, attempts) = mpsc::unbounded_channel();
+        let shared: SharedClock = Arc::new(ManualHandle(Arc::clone(&clock)));
+        let network = Arc::new(Network { clock: shared, answer: Mutex::new(answer), told });
+        Self { dir: tempfile::tempdir().unwrap(), clock, network, attempts }
+    }
+
+    async fn start(&self, retry: RetryPolicy) -> Run {
+        let clock: SharedClock = Arc::new(ManualHandle(Arc::clone(&self.clock)));
+        let (roster, metrics) = (Roster::shared(), Metrics::shared());
+        let options = OutboxOptions {
+            dir: self.dir.path().join("data"),
+            retention_ms: 7 * 24 * 3600 * 1000,
+            size_bytes_max: u64::MAX,
+            durability: Durability::Fsync,
+            generation_bytes: u64::MAX,
+        };
+        let mut schedule = Schedule::new(64);
+        let admit = |waiting| super::admit(&mut schedule, &waiting, &clock);
+        let opened =
+            Outbox::open(options, Arc::clone(&clock), Arc::clone(&roster), Arc::clone(&metrics), admit).unwrap();
+        let (stop, tracker) = (CancellationToken::new(), TaskTracker::new());
+        let dispatcher = Dispatcher {
+            outbox: opened.outbox.clone(),
+            courier: Wire(Arc::clone(&self.network)),
+            clock,
+            metrics,
+            roster: Arc::clone(&roster),
+            schedule,
+            news: opened.news,
+            seed: 7,
+        };
+        let running = dispatcher.start([endpoint(retry)].iter(), &opened.endpoint_states, stop.clone(), &tracker);
+        let Running { control, drained } = running;
+        Run { outbox: opened.outbox, control, roster, stop, drained, tracker }
+    }
+
+    fn answer(&self, verdict: Verdict) {
+        *self.network.answer.lock().unwrap() = verdict;
+    }
+}
+
+impl Run {
+    async fn post(&self, id: &str, deliver_at: Option<UnixMs>, at: UnixMs) {
+        let event = Event {
+            id: EventId::parse(id).unwrap(),
+            event_type: EventType::parse("invoice.paid").unwrap(),
+            key: None,
+            at,
+            timestamp: None,
+            deliver_at,
+            content: Content { content_type: "text/plain".into(), json: false, body: Bytes::from_static(b"body") },
+            traceparent: None,
+            cloud_attributes: None,
+            headers: Vec::new(),
+        };
+        let target = self.roster.number(&EndpointName::parse("billing").unwrap());
+        let new = NewEvent {
+            event: Arc::new(event),
+            id_given: true,
+            idempotency_key: None,
+            fingerprint: Fingerprint([0; 16]),
+            targets: vec![target],
+        };
+        self.outbox.accept(vec![new]).await.unwrap();
+    }
+
+    async fn stored(&self, id: &str) -> StoredEvent {
+        self.outbox.find(&EventId::parse(id).unwrap()).await.unwrap().unwrap()
+    }
+
+    /// Waits until the delivery of `id` has `made` attempts settled, and tells where it stands.
+    async fn settled(&self, id: &str, made: u16) -> Standing {
+        loop {
+            let stored = self.stored(id).await;
+            if stored.deliveries[0].progress.made >= made {
+                assert_eq!(stored.deliveries[0].attempts.len(), usize::from(stored.deliveries[0].progress.made));
+                return stored.deliveries[0].standing;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Waits until the schedule itself has taken the last outcome.
+    async fn idle(&self) -> EndpointHealth {
+        loop {
+            let health = self.control.endpoint("billing").await.unwrap();
+            if health.in_flight == 0 {
+                return health;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    async fn stop(self) {
+        self.stop.cancel();
+        self.drained.cancelled().await;
+        self.outbox.close().await;
+        self.tracker.close();
+        self.tracker.wait().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_default_schedule_spans_75_hours_and_each_attempt_comes_when_it_is_due() {
+    let mut world = World::new(RETRY);
+    let policy = RetryPolicy { jitter: 0.0, ..RetryPolicy::default() };
+    let waits = policy.waits_ms.clone();
+    assert_eq!(policy.span_ms(), (5 + 300 + 1800 + (2 + 5 + 10 + 14 + 20 + 24) * 3600) * 1000);
+    let run = world.start(policy).await;
+    run.post("e", None, START).await;
+    let mut due = START;
+    for (made, wait) in (1..).zip(waits.iter().copied()) {
+        let (_, n, at) = world.attempts.recv().await.unwrap();
+        assert_eq!((n, at), (made, due));
+        run.settled("e", made).await;
+        run.idle().await;
+        world.clock.advance_ms(wait - 1);
+        run.idle().await;
+        assert!(world.attempts.try_recv().is_err(), "attempt {} came early", made + 1);
+        world.clock.advance_ms(1);
+        due = due.plus_ms(wait);
+    }
+    let (_, n, at) = world.attempts.recv().await.unwrap();
+    assert_eq!((n, at), (10, due), "the last attempt is made at the end of the schedule");
+    assert_eq!(run.settled("e", 10).await, Standing::Dead(DeadReason::Exhausted));
+    world.clock.advance_ms(100 * 3600 * 1000);
+    run.idle().await;
+    assert!(world.attempts.try_recv().is_err(), "nobody tries any more");
+    // A replay starts the schedule anew and counts the attempts on.
+    world.answer(Verdict::Delivered);
+    let stored = run.stored("e").await;
+    let endpoint = run.roster.known("billing").unwrap();
+    assert_eq!(run.outbox.replay(vec![DeliveryRef { event: stored.place, endpoint }]).await, Ok(1));
+    assert_eq!(world.attempts.recv().await.unwrap().1, 11);
+    assert_eq!(run.settled("e", 11).await, Standing::Delivered);
+    run.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_goes_on_where_the_schedule_was() {
+    let mut world = World::new(RETRY);
+    let policy = RetryPolicy { waits_ms: vec![60_000, 120_000], jitter: 0.0, retry_after_ms_max: 0 };
+    let run = world.start(policy.clone()).await;
+    run.post("e", None, START).await;
+    run.settled("e", 1).await;
+    run.stop().await;
+    world.clock.advance_ms(59_999);
+    let run = world.start(policy).await;
+    run.idle().await;
+    assert_eq!(world.attempts.recv().await.unwrap().1, 1);
+    assert!(world.attempts.try_recv().is_err(), "early");
+    world.clock.advance_ms(1);
+    assert_eq!(world.attempts.recv().await.unwrap(), ("e".to_owned(), 2, START.plus_ms(60_000)));
+    let standing = run.settled("e", 2).await;
+    assert_eq!(standing, Standing::Pending { next_at: START.plus_ms(180_000) });
+    run.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deliver_at_is_waited_for() {
+    let mut world = World::new(Verdict::Delivered);
+    let run = world.start(RetryPolicy::default()).await;
+    run.post("e", Some(START.plus_ms(5_000)), START).await;
+    assert_eq!(run.idle().await.pending, 1);
+    world.clock.advance_ms(4_999);
+    run.idle().await;
+    assert!(world.attempts.try_recv().is_err(), "early");
+    world.clock.advance_ms(1);
+    assert_eq!(world.attempts.recv().await.unwrap().2, START.plus_ms(5_000));
+    run.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disabled_endpoint_stays_so_over_a_restart_until_it_is_resumed() {
+    let mut world = World::new(Verdict::Disable(DisabledReason::Gone));
+    let run = world.start(RetryPolicy::default()).await;
+    run.post("first", None, START).await;
+    run.settled("first", 1).await;
+    let gone = EndpointState::Disabled { reason: DisabledReason::Gone, at: START };
+    assert_eq!(run.idle().await.state, gone);
+    run.post("second", None, START).await;
+    run.stop().await;
+    world.clock.advance_ms(1000);
+    world.answer(Verdict::Delivered);
+    let run = world.start(RetryPolicy::default()).await;
+    let health = run.idle().await;
+    assert_eq!((health.state, health.pending), (gone, 2));
+    assert_eq!(world.attempts.recv().await.unwrap().1, 1);
+    assert!(world.attempts.try_recv().is_err());
+    assert_eq!(run.control.resume("billing").await.unwrap().state, EndpointState::Active);
+    let mut tried = BTreeMap::new();
+    for _ in 0..2 {
+        let (id, n, _) = world.attempts.recv().await.unwrap();
+        tried.insert(id, n);
+    }
+    assert_eq!(tried, BTreeMap::from([("first".to_owned(), 2), ("second".to_owned(), 1)]));
+    assert_eq!(run.settled("second", 1).await.state(), DeliveryState::Delivered);
+    assert_eq!(run.control.pause("nobody").await.unwrap_err(), ControlError::UnknownEndpoint);
+    run.stop().await;
+}

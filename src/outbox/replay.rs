@@ -1,0 +1,98 @@
+//! Replays: deliveries that are delivered or dead, or that an endpoint never had, become pending again.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use super::generation::{Generation, State};
+use super::store::Slot;
+use super::writer::Writer;
+use super::{AcceptError, News, StoreError};
+use crate::limits::ATTEMPTS_MAX;
+use crate::model::delivery::{DeliveryRef, Progress, Settlement, Standing, Waiting};
+use crate::model::roster::EndpointNo;
+use crate::observe::happening::CommitFailed;
+
+impl Writer {
+    /// Puts deliveries back to pending, durably.
+    pub(super) fn replay(&mut self, deliveries: &[DeliveryRef]) -> Result<usize, AcceptError> {
+        let mut by_generation: BTreeMap<u32, Vec<DeliveryRef>> = BTreeMap::new();
+        for delivery in deliveries {
+            by_generation.entry(delivery.event.generation).or_default().push(*delivery);
+        }
+        let mut revived = Vec::new();
+        for (no, deliveries) in by_generation {
+            let Some(slot) = self.store.slot(no) else { continue };
+            let written = self.open(&slot).and_then(|generation| self.revive(&slot, &generation, &deliveries));
+            match written {
+                Ok(waiting) => revived.extend(waiting),
+                Err(error) => {
+                    CommitFailed { error: &error.to_string(), events: 0 }.tell(&self.metrics);
+                    self.abandon(no);
+                    return Err(AcceptError::Failed);
+                }
+            }
+        }
+        let count = revived.len();
+        let _ = self.news.blocking_send(News::Revived(revived));
+        Ok(count)
+    }
+
+    fn revive(
+        &self,
+        slot: &Slot,
+        generation: &Arc<Generation>,
+        deliveries: &[DeliveryRef],
+    ) -> Result<Vec<Waiting>, StoreError> {
+        let now = self.clock.wall();
+        let mut wanted: HashMap<(u32, EndpointNo), Option<State>> = HashMap::new();
+        let mut accepted_at = HashMap::new();
+        for delivery in deliveries {
+            let seq = delivery.event.seq;
+            let Some(head) = generation.head(seq)? else { continue };
+            let fresh = head.targets.contains(&delivery.endpoint).then(|| State::fresh(&head.event));
+            wanted.insert((seq, delivery.endpoint), fresh);
+            accepted_at.insert(seq, head.event.at);
+        }
+        generation.scan_states(0, |row, state| {
+            if let Some(endpoint) = generation.global(row.endpoint)
+                && let Some(known) = wanted.get_mut(&(row.seq, endpoint))
+            {
+                *known = Some(state);
+            }
+        })?;
+        let mut settlements = Vec::new();
+        for ((seq, endpoint), state) in wanted {
+            let made = state.map_or(0, |state| state.progress.made);
+            let pending = state.is_some_and(|state| matches!(state.standing, Standing::Pending { .. }));
+            if pending || made >= ATTEMPTS_MAX {
+                continue;
+            }
+            settlements.push(Settlement {
+                delivery: DeliveryRef { event: generation.place(seq), endpoint },
+                attempt: None,
+                standing: Standing::Pending { next_at: now },
+                progress: Progress { tries: 0, made },
+            });
+        }
+        settlements.sort_unstable_by_key(|settlement| settlement.delivery);
+        if settlements.is_empty() {
+            return Ok(Vec::new());
+        }
+        if slot.life(|life| std::mem::take(&mut life.marked_done)) {
+            generation.set_done(None)?;
+        }
+        generation.append_settlements(&settlements)?;
+        generation.sync()?;
+        slot.life(|life| {
+            life.pending += settlements.len() as u64;
+            life.changed_at = now;
+        });
+        let waiting = settlements.iter().map(|settlement| Waiting {
+            delivery: settlement.delivery,
+            accepted_at: accepted_at.get(&settlement.delivery.event.seq).copied().unwrap_or(now),
+            next_at: now,
+            progress: settlement.progress,
+        });
+        Ok(waiting.collect())
+    }
+}
