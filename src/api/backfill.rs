@@ -20,7 +20,7 @@ use hyper::{Request, StatusCode};
 use serde::Serialize;
 use tokio_util::task::TaskTracker;
 
-use super::Front;
+use super::{Api, Phase};
 use super::answer::{Answer, json};
 use super::body;
 use super::endpoints::target;
@@ -101,7 +101,7 @@ struct Shown {
 
 /// `POST /v1/endpoints/{name}/replay`
 pub(super) async fn replay<B>(
-    front: &Arc<Front>,
+    api: &Arc<Api>,
     tracker: &TaskTracker,
     name: &str,
     request: Request<B>,
@@ -109,13 +109,13 @@ pub(super) async fn replay<B>(
 where
     B: HttpBody<Data = Bytes> + Unpin,
 {
-    let target = target(front, name)?;
+    let target = target(api, name)?;
     let (endpoint, endpoint_no) = (target.name().clone(), target.no);
     let types = target.endpoint.events.clone();
     let (head, body) = request.into_parts();
-    let body = body::read(&head.headers, body, front.config.api.body_bytes_max, &front.holdings).await?;
-    let wish = Wish::read(body.bytes(), front.clock.wall())?;
-    let Ok(permit) = Arc::clone(&front.replays).try_acquire_owned() else {
+    let body = body::read(&head.headers, body, api.config.api.body_bytes_max, &api.holdings).await?;
+    let wish = Wish::read(body.bytes(), api.clock.wall())?;
+    let Ok(permit) = Arc::clone(&api.replays).try_acquire_owned() else {
         let detail = "several endpoints are being replayed already; wait for one of these replays to end";
         return Err(Problem::new(ProblemKind::Busy, detail).retry_after_s(5));
     };
@@ -128,7 +128,7 @@ where
         limit: limits::LIST_LIMIT_MAX,
         cursor: None,
     };
-    let running = Arc::clone(front);
+    let running = Arc::clone(api);
     let work = tracker.spawn(async move {
         let _permit = permit;
         put_back(&running, endpoint_no, wish.which, query).await
@@ -138,18 +138,18 @@ where
 }
 
 /// Walks the events page by page, so that memory stays bounded however many there are.
-async fn put_back(front: &Front, endpoint: EndpointNo, which: Which, mut query: ListQuery) -> Result<usize, Problem> {
-    let name = front.roster.name(endpoint);
+async fn put_back(api: &Api, endpoint: EndpointNo, which: Which, mut query: ListQuery) -> Result<usize, Problem> {
+    let name = api.roster.name(endpoint);
     let mut replayed = 0;
     loop {
-        let page = front.outbox.list(query.clone()).await.map_err(|error| unreadable(front, &error))?;
+        let page = api.outbox.list(query.clone()).await.map_err(|error| unreadable(&error))?;
         let wanted = page.events.iter().filter(|event| is_wanted(event, &name, which));
         let deliveries: Vec<_> = wanted.map(|event| DeliveryRef { event: event.place, endpoint }).collect();
         if !deliveries.is_empty() {
-            replayed += front.outbox.replay(deliveries).await?;
+            replayed += api.outbox.replay(deliveries).await?;
         }
         match page.next {
-            Some(cursor) if front.readiness.borrow().is_serving() => query.cursor = Some(cursor),
+            Some(cursor) if api.readiness.phase() != Phase::Draining => query.cursor = Some(cursor),
             Some(_) => {
                 let detail = format!("webhookd is stopping; {replayed} deliveries were put back, ask again for the rest");
                 return Err(Problem::new(ProblemKind::NotReady, detail).retry_after_s(5));

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use hyper::StatusCode;
 use serde::Serialize;
 
-use super::Front;
+use super::Api;
 use super::answer::{Answer, Moment, json};
 use super::ingest::draft::Draft;
 use super::ingest::post_own;
@@ -100,8 +100,8 @@ impl<'a> ShownEndpoint<'a> {
 }
 
 /// The endpoint of the path.
-pub(super) fn target<'a>(front: &'a Front, name: &str) -> Result<&'a Target, Problem> {
-    front.targets.find(name).ok_or_else(|| Problem::endpoint_not_found(name))
+pub(super) fn target<'a>(api: &'a Api, name: &str) -> Result<&'a Target, Problem> {
+    api.targets.find(name).ok_or_else(|| Problem::endpoint_not_found(name))
 }
 
 fn refused(error: ControlError, name: &str) -> Problem {
@@ -115,39 +115,39 @@ fn refused(error: ControlError, name: &str) -> Problem {
 }
 
 /// `GET /v1/endpoints`
-pub(super) async fn list(front: &Front) -> Result<Answer, Problem> {
-    let all = front.control.endpoints().await.map_err(|error| refused(error, ""))?;
+pub(super) async fn list(api: &Api) -> Result<Answer, Problem> {
+    let all = api.control.endpoints().await.map_err(|error| refused(error, ""))?;
     let shown = |health: &EndpointHealth| {
-        front.targets.find(health.name.as_str()).map(|target| ShownEndpoint::new(&target.endpoint, health))
+        api.targets.find(health.name.as_str()).map(|target| ShownEndpoint::new(&target.endpoint, health))
     };
     Ok(json(StatusCode::OK, &ShownEndpoints { endpoints: all.iter().filter_map(shown).collect() }))
 }
 
 /// `GET /v1/endpoints/{name}`
-pub(super) async fn show(front: &Front, name: &str) -> Result<Answer, Problem> {
-    let target = target(front, name)?;
-    let health = front.control.endpoint(name).await.map_err(|error| refused(error, name))?;
+pub(super) async fn show(api: &Api, name: &str) -> Result<Answer, Problem> {
+    let target = target(api, name)?;
+    let health = api.control.endpoint(name).await.map_err(|error| refused(error, name))?;
     Ok(json(StatusCode::OK, &ShownEndpoint::new(&target.endpoint, &health)))
 }
 
 /// `POST /v1/endpoints/{name}/pause`
-pub(super) async fn pause(front: &Front, name: &str) -> Result<Answer, Problem> {
-    let target = target(front, name)?;
-    let health = front.control.pause(name).await.map_err(|error| refused(error, name))?;
+pub(super) async fn pause(api: &Api, name: &str) -> Result<Answer, Problem> {
+    let target = target(api, name)?;
+    let health = api.control.pause(name).await.map_err(|error| refused(error, name))?;
     Ok(json(StatusCode::OK, &ShownEndpoint::new(&target.endpoint, &health)))
 }
 
 /// `POST /v1/endpoints/{name}/resume`
-pub(super) async fn resume(front: &Front, name: &str) -> Result<Answer, Problem> {
-    let target = target(front, name)?;
-    let health = front.control.resume(name).await.map_err(|error| refused(error, name))?;
+pub(super) async fn resume(api: &Api, name: &str) -> Result<Answer, Problem> {
+    let target = target(api, name)?;
+    let health = api.control.resume(name).await.map_err(|error| refused(error, name))?;
     Ok(json(StatusCode::OK, &ShownEndpoint::new(&target.endpoint, &health)))
 }
 
 /// `POST /v1/endpoints/{name}/ping`: an event like any other, for this endpoint alone, whatever types it takes.
-pub(super) async fn ping(front: &Front, name: &str) -> Result<Answer, Problem> {
-    let target = target(front, name)?;
-    post_own(front, Via::Ping, ping_draft(target)).await
+pub(super) async fn ping(api: &Api, name: &str) -> Result<Answer, Problem> {
+    let target = target(api, name)?;
+    post_own(api, Via::Ping, ping_draft(target)).await
 }
 
 fn ping_draft(target: &Target) -> Draft {

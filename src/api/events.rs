@@ -8,12 +8,13 @@ use hyper::{Request, StatusCode};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::Front;
+use super::Api;
 use super::answer::{Answer, Moment, json};
 use super::body;
 use super::ingest::json::{endpoint_names, read_options};
 use super::problem::{Faults, Problem, ProblemKind, quoted};
 use super::query::{Query, moment};
+use super::tally::ReadFailed;
 use crate::limits;
 use crate::model::attempt::Attempt;
 use crate::model::delivery::{DeliveryRef, DeliveryState, Standing};
@@ -175,19 +176,19 @@ impl<'a> From<&'a StoredEvent> for ShownEvent<'a> {
 }
 
 /// `GET /v1/events`
-pub(super) async fn list(front: &Front, query: Option<&str>) -> Result<Answer, Problem> {
-    let query = list_query(front, query)?;
-    let page = front.outbox.list(query).await.map_err(|error| unreadable(front, &error))?;
+pub(super) async fn list(api: &Api, query: Option<&str>) -> Result<Answer, Problem> {
+    let query = list_query(api, query)?;
+    let page = api.outbox.list(query).await.map_err(|error| unreadable(&error))?;
     let events = page.events.iter().map(ShownSummary::from).collect();
     Ok(json(StatusCode::OK, &ShownPage { events, next: page.next.map(|cursor| cursor.to_string()) }))
 }
 
-fn list_query(front: &Front, query: Option<&str>) -> Result<ListQuery, Problem> {
+fn list_query(api: &Api, query: Option<&str>) -> Result<ListQuery, Problem> {
     let query = Query::parse(query, &["type", "endpoint", "state", "since", "until", "limit", "cursor"])?;
-    let now = front.clock.wall();
+    let now = api.clock.wall();
     Ok(ListQuery {
         types: query.read("type", |text| TypeFilter::parse(&text.split(',').collect::<Vec<_>>()))?,
-        endpoint: query.get("endpoint").map(|name| known_endpoint(front, name)).transpose()?,
+        endpoint: query.get("endpoint").map(|name| known_endpoint(api, name)).transpose()?,
         state: query.read("state", state)?,
         since: query.read("since", |text| moment(text, now))?,
         until: query.read("until", |text| moment(text, now))?,
@@ -197,8 +198,8 @@ fn list_query(front: &Front, query: Option<&str>) -> Result<ListQuery, Problem> 
 }
 
 /// An endpoint that may be asked about: one of the config, or one that only the storage still knows.
-fn known_endpoint(front: &Front, name: &str) -> Result<EndpointNo, Problem> {
-    front.roster.known(name).ok_or_else(|| {
+fn known_endpoint(api: &Api, name: &str) -> Result<EndpointNo, Problem> {
+    api.roster.known(name).ok_or_else(|| {
         let detail = format!("the query parameter endpoint={} names no endpoint of the config or the storage", quoted(name));
         Problem::new(ProblemKind::UnknownEndpoint, detail)
     })
@@ -214,21 +215,21 @@ fn limit(text: &str) -> Result<usize, String> {
 }
 
 /// The problem of something that could not be read; its cause goes to the log.
-pub(super) fn unreadable(front: &Front, error: &ReadError) -> Problem {
-    front.tally.read_failed(error);
+pub(super) fn unreadable(error: &ReadError) -> Problem {
+    ReadFailed { error }.tell();
     error.into()
 }
 
-async fn find(front: &Front, id: &str) -> Result<StoredEvent, Problem> {
+async fn find(api: &Api, id: &str) -> Result<StoredEvent, Problem> {
     // What can be no id is the id of no event.
     let Ok(parsed) = EventId::parse(id) else { return Err(Problem::event_not_found(id)) };
-    let found = front.outbox.find(&parsed).await.map_err(|error| unreadable(front, &error))?;
+    let found = api.outbox.find(&parsed).await.map_err(|error| unreadable(&error))?;
     found.ok_or_else(|| Problem::event_not_found(id))
 }
 
 /// `GET /v1/events/{id}`
-pub(super) async fn show(front: &Front, id: &str) -> Result<Answer, Problem> {
-    let stored = find(front, id).await?;
+pub(super) async fn show(api: &Api, id: &str) -> Result<Answer, Problem> {
+    let stored = find(api, id).await?;
     Ok(json(StatusCode::OK, &ShownEvent::from(&stored)))
 }
 
@@ -243,30 +244,30 @@ struct ShownReplay<'a> {
 
 /// `POST /v1/events/{id}/replay`: the event's own deliveries again, or one to each endpoint that is named, also to one
 /// that never had it. What is pending stays as it is.
-pub(super) async fn replay<B>(front: &Front, id: &str, request: Request<B>) -> Result<Answer, Problem>
+pub(super) async fn replay<B>(api: &Api, id: &str, request: Request<B>) -> Result<Answer, Problem>
 where
     B: HttpBody<Data = Bytes> + Unpin,
 {
     let (head, body) = request.into_parts();
-    let body = body::read(&head.headers, body, front.config.api.body_bytes_max, &front.holdings).await?;
-    let named = read_endpoints(front, body.bytes())?;
-    let stored = find(front, id).await?;
-    let (ready, worn_out) = replayable(front, &stored, named);
+    let body = body::read(&head.headers, body, api.config.api.body_bytes_max, &api.holdings).await?;
+    let named = read_endpoints(api, body.bytes())?;
+    let stored = find(api, id).await?;
+    let (ready, worn_out) = replayable(api, &stored, named);
     if ready.is_empty() && worn_out {
         let detail = format!("each of these deliveries has had {} attempts, the most there are", limits::ATTEMPTS_MAX);
         return Err(Problem::new(ProblemKind::AttemptsExhausted, detail));
     }
     let delivery = |(_, endpoint): &(EndpointName, EndpointNo)| DeliveryRef { event: stored.place, endpoint: *endpoint };
-    let replayed = front.outbox.replay(ready.iter().map(delivery).collect()).await?;
+    let replayed = api.outbox.replay(ready.iter().map(delivery).collect()).await?;
     let endpoints: Vec<_> = ready.into_iter().map(|(name, _)| name).collect();
     Ok(json(StatusCode::ACCEPTED, &ShownReplay { id: &stored.event.id, replayed, endpoints: &endpoints }))
 }
 
-fn read_endpoints(front: &Front, body: &[u8]) -> Result<Option<Vec<(EndpointName, EndpointNo)>>, Problem> {
+fn read_endpoints(api: &Api, body: &[u8]) -> Result<Option<Vec<(EndpointName, EndpointNo)>>, Problem> {
     let options = read_options(body, &["endpoints"])?;
     let Some((_, value)) = options.first() else { return Ok(None) };
     let mut faults = Faults::default();
-    let named = endpoint_names(*value, "/endpoints", &front.targets, &mut faults);
+    let named = endpoint_names(*value, "/endpoints", &api.targets, &mut faults);
     if named.is_none() {
         let detail = format!("endpoints must be an array of names, not {}", value.kind.words());
         faults.add(ProblemKind::InvalidField, "/endpoints".to_owned(), detail);
@@ -276,13 +277,13 @@ fn read_endpoints(front: &Front, body: &[u8]) -> Result<Option<Vec<(EndpointName
 
 /// The deliveries to put back, and whether any was left out because it has had all the attempts there are.
 fn replayable(
-    front: &Front,
+    api: &Api,
     stored: &StoredEvent,
     named: Option<Vec<(EndpointName, EndpointNo)>>,
 ) -> (Vec<(EndpointName, EndpointNo)>, bool) {
     let mut wanted = named.unwrap_or_else(|| {
         // Where the config no longer has an endpoint, nobody would deliver.
-        let own = stored.deliveries.iter().filter_map(|delivery| front.targets.find(delivery.endpoint.as_str()));
+        let own = stored.deliveries.iter().filter_map(|delivery| api.targets.find(delivery.endpoint.as_str()));
         own.map(|target| (target.name().clone(), target.no)).collect()
     });
     wanted.sort_unstable();

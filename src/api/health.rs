@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::answer::{Answer, json, with_body};
 use super::problem::{Problem, ProblemKind};
-use super::{Front, Readiness};
+use super::{Api, Phase};
 
 #[derive(Serialize)]
 struct Shown<'a> {
@@ -36,20 +36,22 @@ pub(super) fn healthz() -> Answer {
 }
 
 /// `GET /readyz`
-pub(super) fn readyz(front: &Front) -> Answer {
-    let readiness = front.readiness.borrow().clone();
-    let (status, word, reason) = match &readiness {
-        Readiness::Ready => (StatusCode::OK, "ready", None),
-        Readiness::Opening => (StatusCode::SERVICE_UNAVAILABLE, "opening", None),
-        Readiness::Draining => (StatusCode::SERVICE_UNAVAILABLE, "draining", None),
-        Readiness::Full(reason) => (StatusCode::SERVICE_UNAVAILABLE, "full", Some(reason.as_str())),
+pub(super) fn readyz(api: &Api) -> Answer {
+    let phase = api.readiness.phase();
+    let (status, word, reason) = match &phase {
+        Phase::Ready => (StatusCode::OK, "ready", None),
+        Phase::Opening => (StatusCode::SERVICE_UNAVAILABLE, "opening", None),
+        Phase::Draining => (StatusCode::SERVICE_UNAVAILABLE, "draining", None),
+        Phase::Full(reason) => (StatusCode::SERVICE_UNAVAILABLE, "full", Some(reason.as_str())),
     };
     json(status, &Shown { status: word, reason })
 }
 
 /// `GET /metrics`
-pub(super) fn metrics(front: &Front) -> Answer {
-    with_body(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", (front.metrics)().into())
+pub(super) async fn metrics(api: &Api) -> Answer {
+    // Asking sets the gauges of the endpoints; a daemon that stops shows them as they were.
+    let _ = api.control.endpoints().await;
+    with_body(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", api.metrics.text().into())
 }
 
 /// `GET /`
@@ -59,10 +61,10 @@ pub(super) fn index() -> Answer {
 
 /// Whether a request under `/v1` can be served now; `changes`: it wants something written. A full storage does not stop
 /// it here: the outbox knows best when there is room again, and repeats are answered even then.
-pub(super) fn admit(front: &Front, changes: bool) -> Result<(), Problem> {
-    match &*front.readiness.borrow() {
-        Readiness::Opening => Err(Problem::new(ProblemKind::NotReady, "webhookd opens its storage").retry_after_s(2)),
-        Readiness::Draining if changes => Err(Problem::new(ProblemKind::NotReady, "webhookd is stopping").retry_after_s(5)),
-        Readiness::Draining | Readiness::Ready | Readiness::Full(_) => Ok(()),
+pub(super) fn admit(api: &Api, changes: bool) -> Result<(), Problem> {
+    match api.readiness.phase() {
+        Phase::Opening => Err(Problem::new(ProblemKind::NotReady, "webhookd opens its storage").retry_after_s(2)),
+        Phase::Draining if changes => Err(Problem::new(ProblemKind::NotReady, "webhookd is stopping").retry_after_s(5)),
+        Phase::Draining | Phase::Ready | Phase::Full(_) => Ok(()),
     }
 }

@@ -115,24 +115,24 @@ impl Listener {
         }
     }
 
-    /// Where it stands: for port 0, with the port that the system chose.
-    ///
-    /// # Errors
-    /// Where the system does not say.
-    pub fn local_addr(&self) -> io::Result<Listen> {
+    /// Where it stands, as `--api` takes it: `http://127.0.0.1:8400`, with the port that was really bound, or
+    /// `unix:/run/webhookd/api.sock`.
+    #[must_use]
+    pub fn address(&self) -> String {
         match self {
-            Self::Tcp(listener) => listener.local_addr().map(Listen::Tcp),
-            Self::Unix(_, Some(file)) => Ok(Listen::Unix(file.path.clone())),
+            Self::Tcp(_) => self.tcp_address().map_or_else(|| "http://?".to_owned(), |address| format!("http://{address}")),
+            Self::Unix(_, Some(file)) => format!("unix:{}", file.path.display()),
             Self::Unix(listener, None) => {
-                let path = listener.local_addr()?.as_pathname().map(Path::to_path_buf);
-                Ok(Listen::Unix(path.unwrap_or_default()))
+                let address = listener.local_addr().ok();
+                let path = address.as_ref().and_then(|address| address.as_pathname());
+                format!("unix:{}", path.unwrap_or(Path::new("?")).display())
             }
         }
     }
 
     /// The TCP address; `None` for a unix socket.
     #[must_use]
-    pub fn tcp_addr(&self) -> Option<SocketAddr> {
+    pub fn tcp_address(&self) -> Option<SocketAddr> {
         match self {
             Self::Tcp(listener) => listener.local_addr().ok(),
             Self::Unix(..) => None,
@@ -192,11 +192,12 @@ mod tests {
     #[tokio::test]
     async fn a_port_in_use_is_one_clear_line() {
         let first = Listener::bind(&Listen::Tcp("127.0.0.1:0".parse().unwrap())).await.unwrap();
-        let taken = first.local_addr().unwrap();
-        let error = Listener::bind(&taken).await.unwrap_err();
+        let taken = first.tcp_address().unwrap();
+        assert_eq!(first.address(), format!("http://{taken}"));
+        let error = Listener::bind(&Listen::Tcp(taken)).await.unwrap_err();
         assert!(matches!(error, BindError::InUse { .. }), "{error:?}");
         let text = error.to_string();
-        assert!(text.starts_with(&format!("{} is in use", first.tcp_addr().unwrap())), "{text}");
+        assert!(text.starts_with(&format!("{taken} is in use")), "{text}");
         assert!(!text.contains('\n'));
         let elsewhere = Listener::bind(&Listen::Tcp("192.0.2.1:1".parse().unwrap())).await.unwrap_err();
         assert!(matches!(elsewhere, BindError::NotOurs { .. }), "{elsewhere:?}");
@@ -212,7 +213,7 @@ mod tests {
 
         let live = Listener::bind(&listen).await.unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, SOCKET_MODE);
-        assert_eq!(live.local_addr().unwrap(), listen);
+        assert_eq!(live.address(), format!("unix:{}", path.display()));
         let error = Listener::bind(&listen).await.unwrap_err();
         assert!(matches!(error, BindError::InUse { .. }), "{error:?}");
         assert!(UnixStream::connect(&path).await.is_ok(), "still there");

@@ -15,7 +15,7 @@
 //! | `ingest/` | events on their way in |
 //! | `events`, `endpoints`, `backfill`, `health` | one file for each further resource |
 //! | `targets` | the endpoints of the config, as they are looked up |
-//! | `tally` | what the API tells about itself |
+//! | `tally` | what happens here: log lines and metrics |
 //!
 //! Time limits on sockets run on tokio's clock, not on the injected one: they guard the daemon against its clients, and a
 //! clock that is driven through three days in a test would end every request.
@@ -40,16 +40,14 @@ mod tests;
 pub mod tokens;
 mod wire;
 
-use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
 
-pub use listen::{BindError, Listener, SocketFile};
+pub use listen::{BindError, Listener, Place, SocketFile};
 pub use serve::serve;
 
 use self::body::Holdings;
-use self::tally::Tally;
 use self::targets::Targets;
 use self::tokens::Tokens;
 use crate::clock::SharedClock;
@@ -57,33 +55,63 @@ use crate::config::Config;
 use crate::dispatch::Control;
 use crate::limits;
 use crate::model::roster::Roster;
+use crate::observe::Metrics;
 use crate::outbox::Outbox;
 
 /// Whether the daemon takes events, as the daemon itself sees it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Readiness {
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Phase {
     /// It opens its storage.
+    #[default]
     Opening,
     /// It takes events.
     Ready,
     /// It stops.
     Draining,
-    /// The storage is out of room, and why. What is stored is served and delivered.
+    /// The storage is out of room, and why. What is stored is served and delivered, and the outbox itself answers those
+    /// who post.
     Full(String),
 }
 
+/// The phase of the daemon, which the daemon sets and the API answers by.
+#[derive(Debug, Default)]
+pub struct Readiness {
+    phase: RwLock<Phase>,
+}
+
 impl Readiness {
-    /// Whether what is stored is read and written: neither opening nor stopping.
-    fn is_serving(&self) -> bool {
-        matches!(self, Self::Ready | Self::Full(_))
+    /// The daemon takes events, again or for the first time. A daemon that stops goes on stopping.
+    pub fn set_ready(&self) {
+        self.set(Phase::Ready);
+    }
+
+    /// The storage is out of room, and why. A daemon that stops goes on stopping.
+    pub fn set_full(&self, reason: impl Into<String>) {
+        self.set(Phase::Full(reason.into()));
+    }
+
+    /// The daemon stops.
+    pub fn set_draining(&self) {
+        self.set(Phase::Draining);
+    }
+
+    /// The phase now.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        self.phase.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set(&self, next: Phase) {
+        let mut phase = self.phase.write().unwrap_or_else(PoisonError::into_inner);
+        if *phase != Phase::Draining {
+            *phase = next;
+        }
     }
 }
 
-/// Renders the metrics in Prometheus' text format.
-pub type RenderMetrics = Box<dyn Fn() -> String + Send + Sync>;
-
 /// What the API stands on.
-pub struct Parts {
+#[derive(Debug)]
+pub struct Front {
     /// Where events are stored and read.
     pub outbox: Outbox,
     /// Where operators' wishes go.
@@ -95,23 +123,21 @@ pub struct Parts {
     /// The time.
     pub clock: SharedClock,
     /// Whether the daemon takes events.
-    pub readiness: watch::Receiver<Readiness>,
-    /// Where the API tells what happens.
-    pub tally: Arc<dyn Tally>,
-    /// What `GET /metrics` shows.
-    pub metrics: RenderMetrics,
+    pub readiness: Arc<Readiness>,
+    /// What `GET /metrics` shows, and what the API counts in.
+    pub metrics: Arc<Metrics>,
 }
 
-/// The API, ready to be served.
-pub struct Front {
+/// A front with what is made of it once, before the first request.
+#[derive(Debug)]
+struct Api {
     outbox: Outbox,
     control: Control,
     config: Arc<Config>,
     roster: Arc<Roster>,
     clock: SharedClock,
-    readiness: watch::Receiver<Readiness>,
-    tally: Arc<dyn Tally>,
-    metrics: RenderMetrics,
+    readiness: Arc<Readiness>,
+    metrics: Arc<Metrics>,
     targets: Targets,
     tokens: Tokens,
     holdings: Arc<Holdings>,
@@ -119,34 +145,21 @@ pub struct Front {
     replays: Arc<Semaphore>,
 }
 
-impl Front {
-    /// Puts the API together.
-    #[must_use]
-    pub fn new(parts: Parts) -> Arc<Self> {
-        let Parts { outbox, control, config, roster, clock, readiness, tally, metrics } = parts;
-        let targets = Targets::new(&config, &roster);
-        let tokens = Tokens::new(&config.api.tokens);
-        let holdings = Holdings::new(limits::API_BODIES_BYTES_MAX);
-        let replays = Arc::new(Semaphore::new(limits::ENDPOINT_REPLAYS_MAX));
+impl Api {
+    fn new(front: &Front) -> Arc<Self> {
+        let Front { outbox, control, config, roster, clock, readiness, metrics } = front;
         Arc::new(Self {
-            outbox,
-            control,
-            config,
-            roster,
-            clock,
-            readiness,
-            tally,
-            metrics,
-            targets,
-            tokens,
-            holdings,
-            replays,
+            outbox: outbox.clone(),
+            control: control.clone(),
+            config: Arc::clone(config),
+            roster: Arc::clone(roster),
+            clock: Arc::clone(clock),
+            readiness: Arc::clone(readiness),
+            metrics: Arc::clone(metrics),
+            targets: Targets::new(config, roster),
+            tokens: Tokens::new(&config.api.tokens),
+            holdings: Holdings::new(limits::API_BODIES_BYTES_MAX),
+            replays: Arc::new(Semaphore::new(limits::ENDPOINT_REPLAYS_MAX)),
         })
-    }
-}
-
-impl fmt::Debug for Front {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Front").field("readiness", &*self.readiness.borrow()).finish_non_exhaustive()
     }
 }

@@ -12,7 +12,8 @@ use tokio_util::task::TaskTracker;
 use super::answer::Answer;
 use super::problem::{Problem, ProblemKind, quoted};
 use super::query::percent_decode;
-use super::{Front, backfill, endpoints, events, guard, health, ingest};
+use super::tally::RequestRefused;
+use super::{Api, backfill, endpoints, events, guard, health, ingest};
 use crate::config::Scope;
 
 /// A resource.
@@ -108,16 +109,16 @@ impl Route {
 }
 
 /// Answers a request, whatever it is.
-pub(super) async fn answer<B>(front: Arc<Front>, tracker: TaskTracker, request: Request<B>) -> Answer
+pub(super) async fn answer<B>(api: Arc<Api>, tracker: TaskTracker, request: Request<B>) -> Answer
 where
     B: HttpBody<Data = Bytes> + Unpin,
 {
     let head_only = request.method() == Method::HEAD;
     let version = request.version();
-    let mut answer = match dispatch(&front, &tracker, request).await {
+    let mut answer = match dispatch(&api, &tracker, request).await {
         Ok(answer) => answer,
         Err(problem) => {
-            front.tally.refused(problem.kind);
+            RequestRefused { kind: problem.kind }.tell(&api.metrics);
             let closes = problem.closes() && version < Version::HTTP_2;
             let mut answer = problem.into_response();
             if closes {
@@ -134,7 +135,7 @@ where
     answer
 }
 
-async fn dispatch<B>(front: &Arc<Front>, tracker: &TaskTracker, request: Request<B>) -> Result<Answer, Problem>
+async fn dispatch<B>(api: &Arc<Api>, tracker: &TaskTracker, request: Request<B>) -> Result<Answer, Problem>
 where
     B: HttpBody<Data = Bytes> + Unpin,
 {
@@ -144,33 +145,33 @@ where
         let detail = format!("nothing is at {}; GET / names the paths there are", quoted(path));
         return Err(Problem::new(ProblemKind::NotFound, detail));
     };
-    let posts = permit(front, &route, request.method(), &request)?;
+    let posts = permit(api, &route, request.method(), &request)?;
     if route.is_versioned() {
-        health::admit(front, posts)?;
+        health::admit(api, posts)?;
     }
     match route {
         Route::Healthz => Ok(health::healthz()),
-        Route::Readyz => Ok(health::readyz(front)),
-        Route::Metrics => Ok(health::metrics(front)),
+        Route::Readyz => Ok(health::readyz(api)),
+        Route::Metrics => Ok(health::metrics(api).await),
         Route::Index => Ok(health::index()),
-        Route::Events if posts => ingest::post_event(front, request).await,
-        Route::Events => events::list(front, request.uri().query()).await,
-        Route::Batch if posts => ingest::post_batch(front, request).await,
-        Route::Batch => events::show(front, "batch").await,
-        Route::Raw { event_type } => ingest::post_raw(front, &event_type, request).await,
-        Route::Event { id } => events::show(front, &id).await,
-        Route::EventReplay { id } => events::replay(front, &id, request).await,
-        Route::Endpoints => endpoints::list(front).await,
-        Route::Endpoint { name } => endpoints::show(front, &name).await,
-        Route::EndpointPause { name } => endpoints::pause(front, &name).await,
-        Route::EndpointResume { name } => endpoints::resume(front, &name).await,
-        Route::EndpointPing { name } => endpoints::ping(front, &name).await,
-        Route::EndpointReplay { name } => backfill::replay(front, tracker, &name, request).await,
+        Route::Events if posts => ingest::post_event(api, request).await,
+        Route::Events => events::list(api, request.uri().query()).await,
+        Route::Batch if posts => ingest::post_batch(api, request).await,
+        Route::Batch => events::show(api, "batch").await,
+        Route::Raw { event_type } => ingest::post_raw(api, &event_type, request).await,
+        Route::Event { id } => events::show(api, &id).await,
+        Route::EventReplay { id } => events::replay(api, &id, request).await,
+        Route::Endpoints => endpoints::list(api).await,
+        Route::Endpoint { name } => endpoints::show(api, &name).await,
+        Route::EndpointPause { name } => endpoints::pause(api, &name).await,
+        Route::EndpointResume { name } => endpoints::resume(api, &name).await,
+        Route::EndpointPing { name } => endpoints::ping(api, &name).await,
+        Route::EndpointReplay { name } => backfill::replay(api, tracker, &name, request).await,
     }
 }
 
 /// Whether the request may use its method here; `true` where that is `POST`.
-fn permit<B>(front: &Front, route: &Route, method: &Method, request: &Request<B>) -> Result<bool, Problem> {
+fn permit<B>(api: &Api, route: &Route, method: &Method, request: &Request<B>) -> Result<bool, Problem> {
     let (get, post) = route.access();
     let (access, posts) = match *method {
         Method::GET | Method::HEAD => (get, false),
@@ -189,7 +190,7 @@ fn permit<B>(front: &Front, route: &Route, method: &Method, request: &Request<B>
         return Err(problem);
     };
     if let Access::Needs(scope) = access {
-        front.tokens.permit(request.headers().get(AUTHORIZATION), scope)?;
+        api.tokens.permit(request.headers().get(AUTHORIZATION), scope)?;
     }
     Ok(posts)
 }

@@ -21,8 +21,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::answer::Answer;
+use super::tally::AcceptFailed;
 use super::wire::Wire;
-use super::{Front, Listener, routes};
+use super::{Api, Front, Listener, routes};
 use crate::limits;
 
 /// How long to wait after the system had no descriptor or memory for a connection.
@@ -33,11 +34,10 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Connections are tasks of `tracker`: after `shutdown`, those that wait for a request are closed, the others once their
 /// requests under way are answered. Whoever waits for the tracker decides for how long.
 pub async fn serve(listener: Listener, front: Arc<Front>, shutdown: CancellationToken, tracker: TaskTracker) {
-    let tally = Arc::clone(&front.tally);
+    let api = Api::new(&front);
     let requests = tracker.clone();
-    let answer = move |request| routes::answer(Arc::clone(&front), requests.clone(), request);
-    let accept_failed = move |error: &io::Error| tally.accept_failed(error);
-    serve_with(listener, answer, accept_failed, shutdown, tracker).await;
+    let answer = move |request| routes::answer(Arc::clone(&api), requests.clone(), request);
+    serve_with(listener, answer, shutdown, tracker).await;
 }
 
 /// Runs what hyper wants to run (the streams of HTTP/2) as tasks that a shutdown waits for.
@@ -95,13 +95,8 @@ impl Listener {
     }
 }
 
-async fn serve_with<A, F>(
-    listener: Listener,
-    answer: A,
-    accept_failed: impl Fn(&io::Error),
-    shutdown: CancellationToken,
-    tracker: TaskTracker,
-) where
+async fn serve_with<A, F>(listener: Listener, answer: A, shutdown: CancellationToken, tracker: TaskTracker)
+where
     A: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Answer> + Send + 'static,
 {
@@ -124,7 +119,7 @@ async fn serve_with<A, F>(
             Ok(Accepted::Unix(stream)) => drop(tracker.spawn(connection.drive(stream, answer.clone()))),
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
-                accept_failed(&error);
+                AcceptFailed { error: &error }.tell();
                 tokio::select! {
                     () = shutdown.cancelled() => return,
                     () = sleep(ACCEPT_PAUSE) => {}

@@ -1,11 +1,10 @@
-//! What the API tells the outside about itself: counts and the causes of failures. The daemon wires it to its metrics and
-//! its log.
+//! What happens at the API, told once: each struct moves its metrics and, where somebody should know, writes its line.
 
-use std::fmt;
 use std::io;
 use std::time::Duration;
 
 use super::problem::ProblemKind;
+use crate::observe::Metrics;
 use crate::outbox::ReadError;
 
 /// The way an event came in.
@@ -24,9 +23,6 @@ pub enum Via {
 }
 
 impl Via {
-    /// Every way there is.
-    pub const ALL: &'static [Self] = &[Self::Json, Self::Batch, Self::Raw, Self::CloudEvents, Self::Ping];
-
     /// The word of the way.
     #[must_use]
     pub fn word(self) -> &'static str {
@@ -40,27 +36,70 @@ impl Via {
     }
 }
 
-/// Events of one request that were accepted.
+/// Events of one request are durable.
 #[derive(Clone, Copy, Debug)]
-pub struct AcceptedNow {
+pub(super) struct EventsAccepted {
     /// The way they came.
-    pub via: Via,
+    pub(super) via: Via,
     /// Events that were stored.
-    pub stored: usize,
+    pub(super) stored: usize,
     /// Events that were known already.
-    pub duplicates: usize,
+    pub(super) duplicates: usize,
     /// From the last byte of the body to the answer.
-    pub took: Duration,
+    pub(super) took: Duration,
 }
 
-/// Where the API tells what happens. Called on the request's path: it must not block.
-pub trait Tally: Send + Sync + fmt::Debug {
-    /// Events were accepted.
-    fn accepted(&self, now: AcceptedNow);
-    /// A request was answered with a problem.
-    fn refused(&self, kind: ProblemKind);
-    /// Something stored could not be read; the client got a problem without the cause.
-    fn read_failed(&self, error: &ReadError);
-    /// A connection could not be accepted; the listener tries again in a moment.
-    fn accept_failed(&self, error: &io::Error);
+impl EventsAccepted {
+    /// Tells it.
+    pub(super) fn tell(&self, metrics: &Metrics) {
+        metrics.events_accepted.with_label_values(&[self.via.word()]).inc_by(self.stored as u64);
+        metrics.events_duplicate.inc_by(self.duplicates as u64);
+        metrics.accept_seconds.observe(self.took.as_secs_f64());
+    }
+}
+
+/// A request was answered with a problem.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RequestRefused {
+    /// Its kind.
+    pub(super) kind: ProblemKind,
+}
+
+impl RequestRefused {
+    /// Tells it. Nothing of what the client sent is told, which might be a payload.
+    pub(super) fn tell(&self, metrics: &Metrics) {
+        metrics.requests_refused.with_label_values(&[self.kind.word()]).inc();
+        tracing::debug!(reason = self.kind.word(), status = self.kind.status().as_u16(), "a request was refused");
+    }
+}
+
+/// Something stored could not be read; the client got a problem without the cause.
+#[derive(Debug)]
+pub(super) struct ReadFailed<'a> {
+    /// Why.
+    pub(super) error: &'a ReadError,
+}
+
+impl ReadFailed<'_> {
+    /// Tells it. The refused request is counted by itself.
+    pub(super) fn tell(&self) {
+        tracing::error!(error = %self.error, "a stored record could not be read for a request");
+    }
+}
+
+/// A connection could not be accepted; the listener tries again in a moment.
+#[derive(Debug)]
+pub(super) struct AcceptFailed<'a> {
+    /// Why.
+    pub(super) error: &'a io::Error,
+}
+
+impl AcceptFailed<'_> {
+    /// Tells it.
+    pub(super) fn tell(&self) {
+        tracing::error!(
+            error = %self.error,
+            "a connection to the API could not be accepted; check the limit of open files (LimitNOFILE)"
+        );
+    }
 }

@@ -25,11 +25,11 @@ use serde::Serialize;
 use self::cloudevents::Mode;
 use self::draft::Draft;
 use self::json::Ground;
-use super::Front;
+use super::Api;
 use super::answer::{Answer, json as json_answer};
 use super::body::{self, Body};
 use super::problem::{Problem, ProblemKind, pointer};
-use super::tally::{AcceptedNow, Via};
+use super::tally::{EventsAccepted, Via};
 use crate::model::event::NewEvent;
 use crate::model::text::{EndpointName, EventId, IdempotencyKey};
 use crate::outbox::{AcceptError, Accepted};
@@ -63,34 +63,34 @@ enum Form {
 }
 
 /// `POST /v1/events`, in JSON or as CloudEvents. Other content types are read as JSON too: curl sends JSON as a form.
-pub(super) async fn post_event<B>(front: &Front, request: Request<B>) -> Result<Answer, Problem>
+pub(super) async fn post_event<B>(api: &Api, request: Request<B>) -> Result<Answer, Problem>
 where
     B: HttpBody<Data = Bytes> + Unpin,
 {
     let (head, body) = request.into_parts();
     let key = idempotency_key(&head.headers)?;
     let mode = Mode::of(&head.headers, content_type(&head.headers))?;
-    let body = read(front, &head.headers, body).await?;
+    let body = read(api, &head.headers, body).await?;
     let started = Instant::now();
     let trace = traceparent(&head.headers);
     let (via, form, drafts) = match mode {
-        None => (Via::Json, Form::One, vec![json::read_one(&body, &front.ground(trace))?]),
+        None => (Via::Json, Form::One, vec![json::read_one(&body, &api.ground(trace))?]),
         Some(Mode::Structured) => (Via::CloudEvents, Form::One, vec![cloudevents::read_structured(&body, trace)?]),
         Some(Mode::Binary) => (Via::CloudEvents, Form::One, vec![cloudevents::read_binary(&head.headers, &body)?]),
         Some(Mode::Batch) => (Via::CloudEvents, Form::Batch, cloudevents::read_batch(&body, trace)?),
     };
-    store(front, Posted { via, form, drafts, key, started }).await
+    store(api, Posted { via, form, drafts, key, started }).await
 }
 
 /// `POST /v1/events/batch`
-pub(super) async fn post_batch<B>(front: &Front, request: Request<B>) -> Result<Answer, Problem>
+pub(super) async fn post_batch<B>(api: &Api, request: Request<B>) -> Result<Answer, Problem>
 where
     B: HttpBody<Data = Bytes> + Unpin,
 {
     let (head, body) = request.into_parts();
     let key = idempotency_key(&head.headers)?;
     let mode = Mode::of(&head.headers, content_type(&head.headers))?;
-    let body = read(front, &head.headers, body).await?;
+    let body = read(api, &head.headers, body).await?;
     let started = Instant::now();
     let trace = traceparent(&head.headers);
     let (via, drafts) = match mode {
@@ -99,35 +99,35 @@ where
             let detail = "one CloudEvent goes to /v1/events; a batch of them is application/cloudevents-batch+json";
             return Err(Problem::new(ProblemKind::UnsupportedFormat, detail));
         }
-        None => (Via::Batch, json::read_batch(&body, &front.ground(trace))?),
+        None => (Via::Batch, json::read_batch(&body, &api.ground(trace))?),
     };
-    store(front, Posted { via, form: Form::Batch, drafts, key, started }).await
+    store(api, Posted { via, form: Form::Batch, drafts, key, started }).await
 }
 
 /// `POST /v1/raw/{type}`
-pub(super) async fn post_raw<B>(front: &Front, event_type: &str, request: Request<B>) -> Result<Answer, Problem>
+pub(super) async fn post_raw<B>(api: &Api, event_type: &str, request: Request<B>) -> Result<Answer, Problem>
 where
     B: HttpBody<Data = Bytes> + Unpin,
 {
     let (head, body) = request.into_parts();
     let key = idempotency_key(&head.headers)?;
     let raw = raw::RawHead::read(event_type, head.uri.query(), &head.headers)?;
-    let body = read(front, &head.headers, body).await?;
+    let body = read(api, &head.headers, body).await?;
     let started = Instant::now();
     let drafts = vec![raw.with(&body)];
-    store(front, Posted { via: Via::Raw, form: Form::One, drafts, key, started }).await
+    store(api, Posted { via: Via::Raw, form: Form::One, drafts, key, started }).await
 }
 
 /// An event that the daemon itself makes.
-pub(super) async fn post_own(front: &Front, via: Via, draft: Draft) -> Result<Answer, Problem> {
-    store(front, Posted { via, form: Form::One, drafts: vec![draft], key: None, started: Instant::now() }).await
+pub(super) async fn post_own(api: &Api, via: Via, draft: Draft) -> Result<Answer, Problem> {
+    store(api, Posted { via, form: Form::One, drafts: vec![draft], key: None, started: Instant::now() }).await
 }
 
-async fn read<B>(front: &Front, headers: &HeaderMap, body: B) -> Result<Body, Problem>
+async fn read<B>(api: &Api, headers: &HeaderMap, body: B) -> Result<Body, Problem>
 where
     B: HttpBody<Data = Bytes> + Unpin,
 {
-    body::read(headers, body, front.config.api.body_bytes_max, &front.holdings).await
+    body::read(headers, body, api.config.api.body_bytes_max, &api.holdings).await
 }
 
 /// The drafts of one request.
@@ -139,19 +139,19 @@ struct Posted {
     started: Instant,
 }
 
-async fn store(front: &Front, posted: Posted) -> Result<Answer, Problem> {
+async fn store(api: &Api, posted: Posted) -> Result<Answer, Problem> {
     let Posted { via, form, drafts, key, started } = posted;
-    let now = front.clock.wall();
+    let now = api.clock.wall();
     let mut events = Vec::with_capacity(drafts.len());
     for (index, draft) in drafts.into_iter().enumerate() {
         let key = match form {
             Form::One => key.clone(),
             Form::Batch => key.as_ref().filter(|_| draft.id.is_none()).map(|key| item_key(key, index)).transpose()?,
         };
-        events.push(draft.into_event(&front.targets, now, key)?);
+        events.push(draft.into_event(&api.targets, now, key)?);
     }
     let ids_given: Vec<bool> = events.iter().map(|event: &NewEvent| event.id_given).collect();
-    let accepted = front.outbox.accept(events).await.map_err(|error| refused(error, form, &ids_given))?;
+    let accepted = api.outbox.accept(events).await.map_err(|error| refused(error, form, &ids_given))?;
     let duplicates = accepted.iter().filter(|one| one.duplicate).count();
     let stored = accepted.len() - duplicates;
     // A request that changed nothing says so: 200, whatever its form.
@@ -160,7 +160,7 @@ async fn store(front: &Front, posted: Posted) -> Result<Answer, Problem> {
         (Form::One, [one]) => json_answer(status, &Shown::from(one)),
         _ => json_answer(status, &ShownBatch { events: accepted.iter().map(Shown::from).collect() }),
     };
-    front.tally.accepted(AcceptedNow { via, stored, duplicates, took: started.elapsed() });
+    EventsAccepted { via, stored, duplicates, took: started.elapsed() }.tell(&api.metrics);
     Ok(answer)
 }
 
@@ -207,7 +207,7 @@ fn traceparent(headers: &HeaderMap) -> Option<&str> {
     headers.get("traceparent")?.to_str().ok()
 }
 
-impl Front {
+impl Api {
     fn ground<'a>(&'a self, traceparent: Option<&'a str>) -> Ground<'a> {
         Ground { targets: &self.targets, now: self.clock.wall(), traceparent }
     }
