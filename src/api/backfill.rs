@@ -20,7 +20,6 @@ use hyper::{Request, StatusCode};
 use serde::Serialize;
 use tokio_util::task::TaskTracker;
 
-use super::{Api, Phase};
 use super::answer::{Answer, json};
 use super::body;
 use super::endpoints::target;
@@ -28,6 +27,7 @@ use super::events::unreadable;
 use super::ingest::json::read_options;
 use super::problem::{Faults, Problem, ProblemKind, pointer};
 use super::query::moment;
+use super::{Api, Phase};
 use crate::clock::UnixMs;
 use crate::limits;
 use crate::model::delivery::{DeliveryRef, DeliveryState};
@@ -151,7 +151,8 @@ async fn put_back(api: &Api, endpoint: EndpointNo, which: Which, mut query: List
         match page.next {
             Some(cursor) if api.readiness.phase() != Phase::Draining => query.cursor = Some(cursor),
             Some(_) => {
-                let detail = format!("webhookd is stopping; {replayed} deliveries were put back, ask again for the rest");
+                let detail =
+                    format!("webhookd is stopping; {replayed} deliveries were put back, ask again for the rest");
                 return Err(Problem::new(ProblemKind::NotReady, detail).retry_after_s(5));
             }
             None => return Ok(replayed),

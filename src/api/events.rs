@@ -193,14 +193,16 @@ fn list_query(api: &Api, query: Option<&str>) -> Result<ListQuery, Problem> {
         since: query.read("since", |text| moment(text, now))?,
         until: query.read("until", |text| moment(text, now))?,
         limit: query.read("limit", limit)?.unwrap_or(limits::LIST_LIMIT_DEFAULT),
-        cursor: query.read("cursor", |text| text.parse::<Cursor>().map_err(|()| "is no cursor that a listing has given"))?,
+        cursor: query
+            .read("cursor", |text| text.parse::<Cursor>().map_err(|()| "is no cursor that a listing has given"))?,
     })
 }
 
 /// An endpoint that may be asked about: one of the config, or one that only the storage still knows.
 fn known_endpoint(api: &Api, name: &str) -> Result<EndpointNo, Problem> {
     api.roster.known(name).ok_or_else(|| {
-        let detail = format!("the query parameter endpoint={} names no endpoint of the config or the storage", quoted(name));
+        let detail =
+            format!("the query parameter endpoint={} names no endpoint of the config or the storage", quoted(name));
         Problem::new(ProblemKind::UnknownEndpoint, detail)
     })
 }
@@ -257,7 +259,8 @@ where
         let detail = format!("each of these deliveries has had {} attempts, the most there are", limits::ATTEMPTS_MAX);
         return Err(Problem::new(ProblemKind::AttemptsExhausted, detail));
     }
-    let delivery = |(_, endpoint): &(EndpointName, EndpointNo)| DeliveryRef { event: stored.place, endpoint: *endpoint };
+    let delivery =
+        |(_, endpoint): &(EndpointName, EndpointNo)| DeliveryRef { event: stored.place, endpoint: *endpoint };
     let replayed = api.outbox.replay(ready.iter().map(delivery).collect()).await?;
     let endpoints: Vec<_> = ready.into_iter().map(|(name, _)| name).collect();
     Ok(json(StatusCode::ACCEPTED, &ShownReplay { id: &stored.event.id, replayed, endpoints: &endpoints }))

@@ -120,7 +120,9 @@ impl Listener {
     #[must_use]
     pub fn address(&self) -> String {
         match self {
-            Self::Tcp(_) => self.tcp_address().map_or_else(|| "http://?".to_owned(), |address| format!("http://{address}")),
+            Self::Tcp(_) => {
+                self.tcp_address().map_or_else(|| "http://?".to_owned(), |address| format!("http://{address}"))
+            }
             Self::Unix(_, Some(file)) => format!("unix:{}", file.path.display()),
             Self::Unix(listener, None) => {
                 let address = listener.local_addr().ok();

@@ -305,7 +305,8 @@ impl From<AcceptError> for Problem {
                 problem
             }
             AcceptError::Full => {
-                let detail = "the data folder has reached [storage] max_size, or its disk has no room; nothing was stored";
+                let detail =
+                    "the data folder has reached [storage] max_size, or its disk has no room; nothing was stored";
                 Self::new(ProblemKind::StorageFull, detail).retry_after_s(30)
             }
             AcceptError::Busy => {

@@ -33,10 +33,8 @@ impl Targets {
     /// Takes the endpoints of a config.
     #[must_use]
     pub fn new(config: &Config, roster: &Roster) -> Self {
-        let target = |endpoint: &Arc<Endpoint>| Target {
-            no: roster.number(&endpoint.name),
-            endpoint: Arc::clone(endpoint),
-        };
+        let target =
+            |endpoint: &Arc<Endpoint>| Target { no: roster.number(&endpoint.name), endpoint: Arc::clone(endpoint) };
         let mut sorted: Vec<_> = config.endpoints.values().map(target).collect();
         sorted.sort_by(|one, other| one.name().cmp(other.name()));
         Self { sorted }

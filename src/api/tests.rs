@@ -109,7 +109,8 @@ impl Bench {
             durability: config.storage.durability,
             generation_bytes: limits::GENERATION_BYTES_MAX,
         };
-        let opened = Outbox::open(options, Arc::clone(&shared), Arc::clone(&roster), Arc::clone(&metrics), |_| {}).unwrap();
+        let opened =
+            Outbox::open(options, Arc::clone(&shared), Arc::clone(&roster), Arc::clone(&metrics), |_| {}).unwrap();
         let Opened { outbox, news, .. } = opened;
         let paused: Vec<_> = config.endpoints.keys().map(|name| (name.clone(), EndpointState::Paused)).collect();
         let own = OwnListeners::from_iter([]);

@@ -252,7 +252,10 @@ impl Check<'_> {
         match endpoint_names(value, &at, targets, self.faults) {
             Some(named) => Some(named),
             None => {
-                self.fault("endpoints", format_args!("endpoints must be an array of names, not {}", value.kind.words()));
+                self.fault(
+                    "endpoints",
+                    format_args!("endpoints must be an array of names, not {}", value.kind.words()),
+                );
                 None
             }
         }

@@ -31,9 +31,8 @@ impl RawHead {
     /// # Errors
     /// 400 or 422, naming what does not fit.
     pub fn read(event_type: &str, query: Option<&str>, headers: &HeaderMap) -> Result<Self, Problem> {
-        let event_type = EventType::parse(event_type).map_err(|error| {
-            Problem::new(ProblemKind::InvalidField, format!("the event type in the path {error}"))
-        })?;
+        let event_type = EventType::parse(event_type)
+            .map_err(|error| Problem::new(ProblemKind::InvalidField, format!("the event type in the path {error}")))?;
         let query = Query::parse(query, &["id", "key"])?;
         Ok(Self {
             event_type,

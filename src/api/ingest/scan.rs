@@ -124,11 +124,12 @@ impl<'a> Value<'a> {
 
 /// Whether these bytes are one JSON value and nothing else.
 pub fn is_json(bytes: &[u8]) -> bool {
-    Reader::new(bytes).and_then(|mut reader| {
-        reader.value()?;
-        reader.finish()
-    })
-    .is_ok()
+    Reader::new(bytes)
+        .and_then(|mut reader| {
+            reader.value()?;
+            reader.finish()
+        })
+        .is_ok()
 }
 
 /// Walks a JSON text.

@@ -57,7 +57,8 @@ impl Served {
     }
 
     async fn still_serves(&self) {
-        let answer = self.exchange(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\nconnection: close\r\n\r\nabc").await;
+        let answer =
+            self.exchange(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\nconnection: close\r\n\r\nabc").await;
         assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\n3"), "{answer}");
     }
 }
@@ -123,7 +124,8 @@ async fn the_answer_to_a_body_too_large_arrives_though_the_client_goes_on_sendin
     let served = Served::tcp().await;
     let announced = format!("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 8000000\r\n\r\n{}", "x".repeat(8_000_000));
     let chunk = format!("{:x}\r\n{}\r\n", 4000, "x".repeat(4000));
-    let chunked = format!("POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n{}0\r\n\r\n", chunk.repeat(2000));
+    let chunked =
+        format!("POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n{}0\r\n\r\n", chunk.repeat(2000));
     for request in [announced, chunked] {
         let stream = served.connect().await;
         let (mut reading, mut writing) = stream.into_split();
@@ -165,7 +167,10 @@ async fn keep_alive_and_pipelining_work() {
     let last = "GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
     let answer = served.exchange(format!("{}{}{last}", post("a"), post("bcd")).as_bytes()).await;
     assert_eq!(answer.matches("HTTP/1.1 200 OK").count(), 3, "{answer}");
-    assert_eq!(answer.split("\r\n\r\n").map(|part| part.chars().next()).collect::<Vec<_>>(), [Some('H'), Some('1'), Some('3'), Some('0')]);
+    assert_eq!(
+        answer.split("\r\n\r\n").map(|part| part.chars().next()).collect::<Vec<_>>(),
+        [Some('H'), Some('1'), Some('3'), Some('0')]
+    );
 }
 
 #[tokio::test]

@@ -53,8 +53,22 @@ async fn events_are_listed_newest_first_by_whatever_is_asked() {
     });
     assert_eq!(rest["events"][0]["deliveries"][0], dead);
 
-    for bad in ["limit=0", "limit=1001", "limit=x", "state=lost", "since=noon", "cursor=x", "type=a%20b", "key=k", "type=a&type=b"] {
-        assert_eq!(bench.get(&format!("/v1/events?{bad}")).await.problem(), (400, "invalid-parameter".to_owned()), "{bad}");
+    for bad in [
+        "limit=0",
+        "limit=1001",
+        "limit=x",
+        "state=lost",
+        "since=noon",
+        "cursor=x",
+        "type=a%20b",
+        "key=k",
+        "type=a&type=b",
+    ] {
+        assert_eq!(
+            bench.get(&format!("/v1/events?{bad}")).await.problem(),
+            (400, "invalid-parameter".to_owned()),
+            "{bad}"
+        );
     }
     assert_eq!(bench.get("/v1/events?endpoint=nobody").await.problem(), (422, "unknown-endpoint".to_owned()));
     bench.stop().await;
@@ -63,10 +77,13 @@ async fn events_are_listed_newest_first_by_whatever_is_asked() {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_attempt_is_shown() {
     let bench = Bench::start().await;
-    bench.post("/v1/events", r#"{"type":"order.made","data":null,"id":"e1","deliver_at":"2023-11-14T23:00:00Z"}"#).await;
+    bench
+        .post("/v1/events", r#"{"type":"order.made","data":null,"id":"e1","deliver_at":"2023-11-14T23:00:00Z"}"#)
+        .await;
     let event = bench.outbox.find(&EventId::parse("e1").unwrap()).await.unwrap().unwrap().place;
     let delivery = DeliveryRef { event, endpoint: bench.roster.known("crm").unwrap() };
-    let attempts = [(None, Some(AttemptError::Connect), &b""[..]), (Some(500), Some(AttemptError::Status), b"caf\xc3\xa9 \xff")];
+    let attempts =
+        [(None, Some(AttemptError::Connect), &b""[..]), (Some(500), Some(AttemptError::Status), b"caf\xc3\xa9 \xff")];
     for (n, (status, error, response)) in (1..).zip(attempts) {
         let attempt = Attempt { n, at: NOW, status, error, duration_ms: 7, response: response.to_vec() };
         let standing = if n == 2 { DEAD } else { Standing::Pending { next_at: NOW.plus_ms(5000) } };
@@ -163,13 +180,22 @@ async fn endpoints_are_shown_paused_resumed_and_pinged() {
     let shown = bench.get("/v1/endpoints/billing").await.json();
     assert_eq!(shown["url"], "http://127.0.0.1:9/billing");
     assert_eq!(shown["events"], serde_json::json!(["invoice.*", "!invoice.draft"]));
-    assert_eq!((shown["state"].as_str(), &shown["reason"], &shown["breaker"]), (Some("paused"), &Value::Null, &Value::Null));
-    assert_eq!((shown["backlog"].as_u64(), &shown["success_rate"], &shown["last_error"]), (Some(0), &Value::Null, &Value::Null));
+    assert_eq!(
+        (shown["state"].as_str(), &shown["reason"], &shown["breaker"]),
+        (Some("paused"), &Value::Null, &Value::Null)
+    );
+    assert_eq!(
+        (shown["backlog"].as_u64(), &shown["success_rate"], &shown["last_error"]),
+        (Some(0), &Value::Null, &Value::Null)
+    );
 
     let got = bench.post("/v1/endpoints/idle/ping", "").await;
     assert_eq!((got.status.as_u16(), &got.json()["endpoints"]), (202, &serde_json::json!(["idle"])), "{got:?}");
     let event = bench.get(&format!("/v1/events/{}", got.json()["id"].as_str().unwrap())).await.json();
-    assert_eq!((event["type"].as_str(), &event["data"]), (Some("webhookd.ping"), &serde_json::json!({"endpoint": "idle"})));
+    assert_eq!(
+        (event["type"].as_str(), &event["data"]),
+        (Some("webhookd.ping"), &serde_json::json!({"endpoint": "idle"}))
+    );
 
     let got = bench.post("/v1/endpoints/crm/resume", "").await;
     assert_eq!((got.status.as_u16(), got.json()["state"].as_str()), (200, Some("active")), "{got:?}");

@@ -28,7 +28,10 @@ async fn an_event_is_accepted_shown_and_known_again() {
     let text = String::from_utf8(shown.body.to_vec()).unwrap();
     assert!(text.contains(&format!("\"data\":{data},")), "{text}");
     let json: Value = serde_json::from_str(&text).unwrap();
-    assert_eq!((&json["type"], &json["key"], &json["content_type"]), (&"invoice.paid".into(), &"k".into(), &"application/json".into()));
+    assert_eq!(
+        (&json["type"], &json["key"], &json["content_type"]),
+        (&"invoice.paid".into(), &"k".into(), &"application/json".into())
+    );
     assert_eq!(json["at"], "2023-11-14T22:13:20.000Z");
     assert_eq!(json["deliveries"][0]["endpoint"], "billing");
     assert_eq!(json["deliveries"][0]["state"], "pending");
@@ -36,7 +39,8 @@ async fn an_event_is_accepted_shown_and_known_again() {
     assert_eq!(json["deliveries"][0]["attempts"], serde_json::json!([]));
     assert!(json.get("body_base64").is_none());
 
-    let again = bench.post("/v1/events", format!(r#"{{"type":"invoice.paid","data":{data},"key":"k","id":"{id}"}}"#)).await;
+    let again =
+        bench.post("/v1/events", format!(r#"{{"type":"invoice.paid","data":{data},"key":"k","id":"{id}"}}"#)).await;
     assert_eq!((again.status.as_u16(), again.json()["duplicate"].as_bool()), (200, Some(true)), "{again:?}");
     assert_eq!(again.json()["endpoints"], serde_json::json!(["billing", "crm"]));
     let other = bench.post("/v1/events", format!(r#"{{"type":"invoice.paid","data":2,"id":"{id}"}}"#)).await;
@@ -62,7 +66,8 @@ async fn an_idempotency_key_stands_in_for_an_id() {
     assert_eq!(post("order 8", 1).await.status, 202);
     assert_eq!(post("\u{7f}", 1).await.problem(), (400, "invalid-header".to_owned()));
 
-    let batch = async |body: &'static str| bench.call("POST", "/v1/events/batch", &[("idempotency-key", "b")], body).await;
+    let batch =
+        async |body: &'static str| bench.call("POST", "/v1/events/batch", &[("idempotency-key", "b")], body).await;
     let body = r#"[{"type":"a","data":1},{"type":"a","data":1,"id":"own"}]"#;
     let (one, two) = (batch(body).await, batch(body).await);
     assert_eq!((one.status.as_u16(), two.status.as_u16()), (202, 200), "{one:?} {two:?}");
@@ -83,7 +88,8 @@ async fn a_batch_is_stored_whole_or_not_at_all() {
     assert_eq!((got.status.as_u16(), ids(&got)), (202, vec!["e1".to_owned()]));
     let got = bench.post("/v1/events/batch", format!(r#"[{{"type":"a","data":1}},{good}]"#)).await;
     assert_eq!((got.status.as_u16(), got.json()["events"][1]["duplicate"].as_bool()), (202, Some(true)));
-    let got = bench.post("/v1/events/batch", r#"[{"type":"a","data":1,"id":"e3"},{"type":"a","data":2,"id":"e1"}]"#).await;
+    let got =
+        bench.post("/v1/events/batch", r#"[{"type":"a","data":1,"id":"e3"},{"type":"a","data":2,"id":"e1"}]"#).await;
     assert_eq!((got.problem().0, got.json()["pointer"].as_str()), (409, Some("/1/id")));
     assert_eq!(bench.get("/v1/events/e3").await.status, 404);
     let text = bench.metrics.text();
@@ -97,7 +103,8 @@ async fn a_batch_is_stored_whole_or_not_at_all() {
 async fn raw_bodies_come_back_byte_for_byte() {
     let bench = Bench::start().await;
     let bytes: Vec<u8> = (0..=255).collect();
-    let got = bench.call("POST", "/v1/raw/orders/create?id=r1&key=k%201", &[("content-type", "image/png")], bytes).await;
+    let got =
+        bench.call("POST", "/v1/raw/orders/create?id=r1&key=k%201", &[("content-type", "image/png")], bytes).await;
     assert_eq!((got.status.as_u16(), got.json()["id"].as_str()), (202, Some("r1")), "{got:?}");
     let shown = bench.get("/v1/events/r1").await.json();
     assert_eq!((shown["type"].as_str(), shown["key"].as_str()), (Some("orders/create"), Some("k 1")));
@@ -115,14 +122,24 @@ async fn raw_bodies_come_back_byte_for_byte() {
 #[tokio::test(flavor = "multi_thread")]
 async fn cloudevents_come_in_every_mode() {
     let bench = Bench::start().await;
-    let event = |id: &str| format!(r#"{{"specversion":"1.0","id":"{id}","source":"/s","type":"invoice.paid","data":{{"n":1.10}}}}"#);
-    let post = async |content_type: &str, body: String| bench.call("POST", "/v1/events", &[("content-type", content_type)], body).await;
+    let event = |id: &str| {
+        format!(r#"{{"specversion":"1.0","id":"{id}","source":"/s","type":"invoice.paid","data":{{"n":1.10}}}}"#)
+    };
+    let post = async |content_type: &str, body: String| {
+        bench.call("POST", "/v1/events", &[("content-type", content_type)], body).await
+    };
     let got = post("application/cloudevents+json", event("c1")).await;
     assert_eq!((got.status.as_u16(), got.json()["id"].as_str()), (202, Some("c1")), "{got:?}");
     assert_eq!(post("application/cloudevents+json", event("c1")).await.status, 200);
     let got = post("application/cloudevents-batch+json", format!("[{},{}]", event("c1"), event("c2"))).await;
     assert_eq!((got.status.as_u16(), ids(&got)), (202, vec!["c1".to_owned(), "c2".to_owned()]), "{got:?}");
-    let headers = [("ce-specversion", "1.0"), ("ce-id", "c3"), ("ce-source", "/s"), ("ce-type", "a"), ("content-type", "text/plain")];
+    let headers = [
+        ("ce-specversion", "1.0"),
+        ("ce-id", "c3"),
+        ("ce-source", "/s"),
+        ("ce-type", "a"),
+        ("content-type", "text/plain"),
+    ];
     let got = bench.call("POST", "/v1/events", &headers, "hello").await;
     assert_eq!((got.status.as_u16(), got.json()["id"].as_str()), (202, Some("c3")), "{got:?}");
     assert_eq!(bench.get("/v1/events/c3").await.json()["body_base64"], "aGVsbG8=");
@@ -176,7 +193,10 @@ async fn a_daemon_that_opens_or_stops_takes_nothing() {
     bench.readiness.set_draining();
     bench.readiness.set_ready();
     assert_eq!(bench.readiness.phase(), Phase::Draining);
-    assert_eq!((bench.get("/readyz").await.status, bench.get("/healthz").await.status), (503.try_into().unwrap(), StatusCode::OK));
+    assert_eq!(
+        (bench.get("/readyz").await.status, bench.get("/healthz").await.status),
+        (503.try_into().unwrap(), StatusCode::OK)
+    );
     let got = bench.post("/v1/events", event).await;
     assert_eq!(got.problem(), (503, "not-ready".to_owned()));
     assert!(got.head.headers().contains_key("retry-after"));

@@ -28,7 +28,9 @@ pub fn read_binary(headers: &HeaderMap, body: &Body) -> Result<Draft, Problem> {
         for value in headers.get_all(name) {
             match decode(value) {
                 Some(text) => attributes.take(Cow::Borrowed(attribute), &json_string(&text), Some(text.into())),
-                None => attributes.fault(attribute, "is not percent-encoded UTF-8 (section 3.1.3.2 of the HTTP binding)"),
+                None => {
+                    attributes.fault(attribute, "is not percent-encoded UTF-8 (section 3.1.3.2 of the HTTP binding)")
+                }
             }
         }
     }

@@ -94,7 +94,8 @@ fn read_object(
                     Kind::Bool => attributes.take(name, value.text, None),
                     Kind::Number if value.text.parse::<i32>().is_ok() => attributes.take(name, value.text, None),
                     Kind::Number => attributes.fault(&name, "must be a whole number of 32 bits"),
-                    kind => attributes.fault(&name, format_args!("must be a string, number or boolean, not {}", kind.words())),
+                    kind => attributes
+                        .fault(&name, format_args!("must be a string, number or boolean, not {}", kind.words())),
                 }
                 continue;
             }

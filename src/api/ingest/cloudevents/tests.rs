@@ -68,7 +68,8 @@ async fn the_example_with_data_in_base64() {
     assert_eq!(draft.timestamp.as_deref(), Some("2018-04-05T17:31:00Z"));
     assert_eq!((&*draft.content.body, draft.content.json), (&b"hello world"[..], false));
     assert_eq!(&*draft.content.content_type, "application/vnd.apache.thrift.binary");
-    let expected = r#"{"specversion":"1.0","type":"com.example.someevent","source":"/mycontext","id":"A234-1234-1234","#.to_owned()
+    let expected = r#"{"specversion":"1.0","type":"com.example.someevent","source":"/mycontext","id":"A234-1234-1234","#
+        .to_owned()
         + r#""time":"2018-04-05T17:31:00Z","comexampleextension1":"value","comexampleothervalue":5,"#
         + r#""datacontenttype":"application/vnd.apache.thrift.binary"}"#;
     assert_eq!(draft.cloud_attributes.as_deref(), Some(&*expected));

@@ -27,7 +27,8 @@ async fn batch(text: impl AsRef<[u8]>) -> Result<Vec<Draft>, Problem> {
 
 #[tokio::test]
 async fn data_is_kept_to_the_letter() {
-    let data = r#"{"n":123456789012345678901234567890,"d":1.10,"z":1,"a":{"z":0,"a":-0.0E+2},"a":[ 1 ,2 ],"e":"\u00fc\/"}"#;
+    let data =
+        r#"{"n":123456789012345678901234567890,"d":1.10,"z":1,"a":{"z":0,"a":-0.0E+2},"a":[ 1 ,2 ],"e":"\u00fc\/"}"#;
     let draft = one(format!("{{ \"data\" : {data} , \"type\":\"invoice.paid\"}}\n")).await.unwrap();
     assert_eq!(draft.content.body, data);
     assert_eq!((draft.content.json, &*draft.content.content_type), (true, "application/json"));
@@ -61,13 +62,17 @@ async fn targets_are_those_named_else_those_that_take_the_type() {
     let targets = targets();
     let numbers = |draft: Draft| {
         let names: Vec<_> = draft.into_event(&targets, NOW, None).unwrap().targets;
-        let name = |no: &EndpointNo| ["billing", "crm", "idle"].into_iter().find(|name| targets.find(name).unwrap().no == *no);
+        let name =
+            |no: &EndpointNo| ["billing", "crm", "idle"].into_iter().find(|name| targets.find(name).unwrap().no == *no);
         names.iter().map(|no| name(no).unwrap()).collect::<Vec<_>>()
     };
     let draft = |text: &'static str| async move { one(text).await.unwrap() };
     assert_eq!(numbers(draft(r#"{"type":"invoice.paid","data":1}"#).await), ["billing", "crm"]);
     assert_eq!(numbers(draft(r#"{"type":"order.made","data":1}"#).await), ["crm"]);
-    assert_eq!(numbers(draft(r#"{"type":"order.made","data":1,"endpoints":["billing","billing"]}"#).await), ["billing"]);
+    assert_eq!(
+        numbers(draft(r#"{"type":"order.made","data":1,"endpoints":["billing","billing"]}"#).await),
+        ["billing"]
+    );
     assert!(numbers(draft(r#"{"type":"order.made","data":1,"endpoints":[]}"#).await).is_empty());
 }
 
@@ -119,10 +124,18 @@ async fn each_fault_has_its_status_and_place() {
         (b"{\"type\":\"a\",\"data\":1,\"timestamp\":\"now\"}", ProblemKind::InvalidField, Some("/timestamp")),
         (b"{\"type\":\"a\",\"data\":1,\"timestamp\":1700000000}", ProblemKind::InvalidField, Some("/timestamp")),
         (b"{\"type\":\"a\",\"data\":1,\"deliver_at\":\"2h\"}", ProblemKind::InvalidField, Some("/deliver_at")),
-        (b"{\"type\":\"a\",\"data\":1,\"deliver_at\":\"2025-01-01T00:00:00Z\"}", ProblemKind::InvalidField, Some("/deliver_at")),
+        (
+            b"{\"type\":\"a\",\"data\":1,\"deliver_at\":\"2025-01-01T00:00:00Z\"}",
+            ProblemKind::InvalidField,
+            Some("/deliver_at"),
+        ),
         (b"{\"type\":\"a\",\"data\":1,\"endpoints\":\"crm\"}", ProblemKind::InvalidField, Some("/endpoints")),
         (b"{\"type\":\"a\",\"data\":1,\"endpoints\":{\"crm\":1}}", ProblemKind::InvalidField, Some("/endpoints")),
-        (b"{\"type\":\"a\",\"data\":1,\"endpoints\":[\"crm\",\"x\"]}", ProblemKind::UnknownEndpoint, Some("/endpoints/1")),
+        (
+            b"{\"type\":\"a\",\"data\":1,\"endpoints\":[\"crm\",\"x\"]}",
+            ProblemKind::UnknownEndpoint,
+            Some("/endpoints/1"),
+        ),
         (b"{\"type\":\"a\",\"data\":1,\"endpoints\":[1]}", ProblemKind::InvalidField, Some("/endpoints/0")),
     ];
     for (text, kind, pointer) in table {
@@ -138,7 +151,8 @@ async fn all_faults_of_an_event_are_told_at_once() {
     let problem = one(r#"{"type":"a b","id":"a.b","extra":1,"endpoints":["x"]}"#).await.unwrap_err();
     let pointers: Vec<_> = problem.errors.iter().map(|fault| fault.pointer.as_deref().unwrap()).collect();
     assert_eq!(pointers, ["/extra", "/type", "/id", "/endpoints/0", "/data"]);
-    let many = one(format!(r#"{{"type":"a","data":1,"endpoints":[{}"x"]}}"#, "\"x\",".repeat(10_000))).await.unwrap_err();
+    let many =
+        one(format!(r#"{{"type":"a","data":1,"endpoints":[{}"x"]}}"#, "\"x\",".repeat(10_000))).await.unwrap_err();
     assert_eq!(many.errors.len(), limits::FAULTS_SHOWN_MAX);
 }
 

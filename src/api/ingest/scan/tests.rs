@@ -167,9 +167,8 @@ fn json() -> impl Strategy<Value = String> {
     leaf.prop_recursive(6, 40, 5, move |inner| {
         let blank = "[ \n\t]{0,2}";
         prop_oneof![
-            (prop::collection::vec(inner.clone(), 0..5), blank).prop_map(|(items, gap)| {
-                format!("[{gap}{}{gap}]", items.join(&format!("{gap},{gap}")))
-            }),
+            (prop::collection::vec(inner.clone(), 0..5), blank)
+                .prop_map(|(items, gap)| { format!("[{gap}{}{gap}]", items.join(&format!("{gap},{gap}"))) }),
             (prop::collection::vec((string.clone(), inner), 0..5), blank).prop_map(|(members, gap)| {
                 let members: Vec<_> = members.iter().map(|(key, value)| format!("{key}{gap}:{gap}{value}")).collect();
                 format!("{{{gap}{}{gap}}}", members.join(&format!("{gap},")))
@@ -182,9 +181,7 @@ fn json() -> impl Strategy<Value = String> {
 fn oracle(bytes: &[u8]) -> bool {
     match serde_json::from_slice::<serde_json::Value>(bytes) {
         Ok(_) => true,
-        Err(error) if error.to_string().contains("out of range") => {
-            serde_json::from_slice::<&RawValue>(bytes).is_ok()
-        }
+        Err(error) if error.to_string().contains("out of range") => serde_json::from_slice::<&RawValue>(bytes).is_ok(),
         Err(_) => false,
     }
 }
