@@ -32,8 +32,10 @@
 //! | [`cli`] | one file a command |
 
 pub mod api;
+pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod daemon;
 pub mod deliver;
 pub mod dispatch;
 pub mod limits;

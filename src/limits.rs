@@ -73,6 +73,23 @@ pub const API_STREAMS_MAX: u32 = 256;
 /// Most replays of whole endpoints at once; beyond this, 503.
 pub const ENDPOINT_REPLAYS_MAX: usize = 4;
 
+/// Largest answer of the API that the command line reads, in bytes: the largest body in base64, and its attempts.
+pub const CLI_ANSWER_BYTES_MAX: usize = 2 * MAX_BODY_BYTES_MAX;
+/// How long the command line waits for an answer of the API, in milliseconds.
+pub const CLI_ANSWER_MS_MAX: u64 = 60_000;
+/// Bytes of one batch request that `send --batch` starts with; it goes down where the daemon takes less.
+pub const CLI_BATCH_BYTES: usize = 900 * KIB;
+/// Events that `events --follow` remembers having shown.
+pub const CLI_FOLLOW_SEEN_MAX: usize = 100_000;
+/// Largest request body that `listen` reads, in bytes.
+pub const LISTEN_BODY_BYTES_MAX: usize = 4 * MIB;
+/// Bytes of a request body that `listen` shows.
+pub const LISTEN_SHOWN_BYTES_MAX: usize = 8 * KIB;
+/// Most connections to `listen` at once; further ones wait in the listen queue.
+pub const LISTEN_CONNECTIONS_MAX: usize = 256;
+/// Webhook ids of which `listen` counts the attempts; the oldest are forgotten.
+pub const LISTEN_IDS_MAX: usize = 10_000;
+
 /// Largest value written to the storage engine, in bytes. Bigger ones would be put in blob files, which the engine never
 /// syncs; see `outbox`.
 pub const STORED_VALUE_BYTES_MAX: usize = 16 * KIB;

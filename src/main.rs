@@ -1,3 +1,5 @@
 //! The `webhookd` binary: exit codes and nothing else.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    webhookd::cli::main()
+}

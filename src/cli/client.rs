@@ -1,0 +1,343 @@
+//! A small client of the API: one request on one connection, over TCP or a unix socket, each step with a time limit.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, RETRY_AFTER, USER_AGENT};
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::timeout;
+use url::{Position, Url};
+
+use super::failure::Failure;
+use crate::limits;
+
+/// How long connecting may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(limits::CONNECT_MS_MAX);
+
+/// Where the daemon answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Address {
+    /// `http://host:port`
+    Http {
+        /// Host and port, as in the `host` header.
+        authority: String,
+    },
+    /// `unix:/path`
+    Unix(PathBuf),
+}
+
+impl Address {
+    /// Reads what `--api` takes.
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        if let Some(path) = text.strip_prefix("unix:") {
+            let path = path.strip_prefix("//").filter(|rest| rest.starts_with('/')).unwrap_or(path);
+            return if path.starts_with('/') {
+                Ok(Self::Unix(path.into()))
+            } else {
+                Err("expected an absolute path after unix:, as in unix:/run/webhookd/api.sock".to_owned())
+            };
+        }
+        if text.starts_with("https:") {
+            return Err(
+                "this command speaks plain HTTP: give the http:// or unix: address of the daemon itself".to_owned()
+            );
+        }
+        let expected = "expected http://HOST:PORT or unix:/PATH";
+        let full = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
+        let url = Url::parse(&full).map_err(|error| format!("{expected}: {error}"))?;
+        let bare = matches!(url.path(), "" | "/") && url.query().is_none() && url.fragment().is_none();
+        match url.host_str() {
+            Some(host) if url.scheme() == "http" && bare && url.username().is_empty() && url.password().is_none() => {
+                Ok(Self::Http { authority: format!("{host}:{}", url.port_or_known_default().unwrap_or(80)) })
+            }
+            _ => Err(format!("{expected}, without a path")),
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Http { authority } => write!(f, "http://{authority}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// Why a request to the API came to nothing.
+#[derive(Debug, Error)]
+pub(super) enum ApiError {
+    /// Nobody listens there.
+    #[error(
+        "no daemon answers at {address} ({cause}): start it with `webhookd run --config FILE`, or name another with --api"
+    )]
+    NoDaemon {
+        /// Where.
+        address: Address,
+        /// What connecting met.
+        cause: io::Error,
+    },
+    /// The connection broke off, or what came was no HTTP. Whether the request was carried out is unknown.
+    #[error("the connection to {address} broke off before an answer came ({cause})")]
+    Broken {
+        /// Where.
+        address: Address,
+        /// What it met.
+        cause: String,
+    },
+    /// No answer in time. Whether the request was carried out is unknown.
+    #[error("{address} gave no answer within {} s", limits::CLI_ANSWER_MS_MAX / 1000)]
+    Timeout {
+        /// Where.
+        address: Address,
+    },
+    /// The daemon said no.
+    #[error("{0}")]
+    Refused(Problem),
+    /// An answer that this version does not understand.
+    #[error(
+        "the answer of {address} is not what this version of webhookd expects ({cause}): is it a webhookd of another version?"
+    )]
+    Unexpected {
+        /// Where.
+        address: Address,
+        /// What was wrong with it.
+        cause: String,
+    },
+}
+
+impl From<ApiError> for Failure {
+    fn from(error: ApiError) -> Self {
+        Self::failed(error)
+    }
+}
+
+/// A refusal: the answer's status and its `application/problem+json` (RFC 9457).
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Problem {
+    /// The status of the answer.
+    #[serde(skip)]
+    pub(super) status: u16,
+    /// What kind of problem.
+    #[serde(default)]
+    pub(super) title: String,
+    /// What it is this time.
+    #[serde(default)]
+    pub(super) detail: Option<String>,
+    /// The field at fault, as a JSON pointer.
+    #[serde(default)]
+    pub(super) pointer: Option<String>,
+    /// `Retry-After` in seconds.
+    #[serde(skip)]
+    pub(super) retry_after_s: Option<u64>,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let title = if self.title.is_empty() { "the daemon refused" } else { &self.title };
+        write!(f, "{title}")?;
+        if let Some(detail) = self.detail.as_deref().filter(|detail| *detail != title) {
+            write!(f, ": {detail}")?;
+        }
+        if let Some(pointer) = self.pointer.as_deref().filter(|pointer| !pointer.is_empty()) {
+            write!(f, " (at {pointer})")?;
+        }
+        write!(f, " [HTTP {}]", self.status)?;
+        match self.status {
+            401 => write!(f, ": give a token with --token-file"),
+            503 => match self.retry_after_s {
+                Some(seconds) => write!(f, ": try again in {seconds} s"),
+                None => write!(f, ": try again later"),
+            },
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A daemon's API, as the command line sees it.
+#[derive(Clone, Debug)]
+pub(super) struct Api {
+    address: Address,
+    bearer: Option<HeaderValue>,
+}
+
+/// A successful answer.
+#[derive(Clone, Debug)]
+pub(super) struct Answer {
+    /// The body.
+    pub(super) body: Bytes,
+    address: Address,
+}
+
+impl Answer {
+    /// The body, decoded.
+    pub(super) fn decode<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
+        let unexpected =
+            |cause: serde_json::Error| ApiError::Unexpected { address: self.address.clone(), cause: cause.to_string() };
+        serde_json::from_slice(&self.body).map_err(unexpected)
+    }
+}
+
+impl Api {
+    /// The daemon at `address`; `bearer` is a whole `Bearer …` value.
+    pub(super) fn new(address: Address, bearer: Option<HeaderValue>) -> Self {
+        Self { address, bearer }
+    }
+
+    /// Where it answers.
+    pub(super) fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// Asks for something.
+    ///
+    /// # Errors
+    /// Also for every answer that is no 2xx; see [`ApiError`].
+    pub(super) async fn get(&self, path: &str) -> Result<Answer, ApiError> {
+        self.request(Method::GET, path, Bytes::new()).await
+    }
+
+    /// Hands in a JSON document.
+    ///
+    /// # Errors
+    /// As [`Api::get`].
+    pub(super) async fn post(&self, path: &str, json: impl Into<Bytes>) -> Result<Answer, ApiError> {
+        self.request(Method::POST, path, json.into()).await
+    }
+
+    async fn request(&self, method: Method, path: &str, body: Bytes) -> Result<Answer, ApiError> {
+        let answer =
+            timeout(Duration::from_millis(limits::CLI_ANSWER_MS_MAX), self.connect_and_send(method, path, body));
+        let (head, body) = answer.await.map_err(|_| ApiError::Timeout { address: self.address.clone() })??;
+        if head.status().is_success() {
+            return Ok(Answer { body, address: self.address.clone() });
+        }
+        Err(ApiError::Refused(problem(&head, &body)))
+    }
+
+    async fn connect_and_send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<(Response<()>, Bytes), ApiError> {
+        let host = match &self.address {
+            Address::Http { authority } => authority.as_str(),
+            Address::Unix(_) => "localhost",
+        };
+        let mut request = Request::builder().method(method).uri(path).header(HOST, host);
+        request = request.header(USER_AGENT, concat!("webhookd-cli/", env!("CARGO_PKG_VERSION")));
+        if !body.is_empty() {
+            request = request.header(CONTENT_TYPE, "application/json");
+        }
+        if let Some(bearer) = &self.bearer {
+            request = request.header(AUTHORIZATION, bearer);
+        }
+        let request = request.body(Full::new(body)).map_err(|error| self.broken(&error))?;
+        match &self.address {
+            Address::Http { authority } => {
+                let stream = self.dial(TcpStream::connect(authority)).await?;
+                stream.set_nodelay(true).map_err(|error| self.broken(&error))?;
+                self.exchange(stream, request).await
+            }
+            Address::Unix(path) => self.exchange(self.dial(UnixStream::connect(path)).await?, request).await,
+        }
+    }
+
+    async fn dial<S>(&self, connecting: impl Future<Output = io::Result<S>>) -> Result<S, ApiError> {
+        let no_daemon = |cause| ApiError::NoDaemon { address: self.address.clone(), cause };
+        match timeout(CONNECT_TIMEOUT, connecting).await {
+            Ok(connected) => connected.map_err(no_daemon),
+            Err(_) => Err(no_daemon(io::ErrorKind::TimedOut.into())),
+        }
+    }
+
+    /// Sends one request and reads its answer, driving the connection meanwhile; both end together.
+    async fn exchange<S>(&self, stream: S, request: Request<Full<Bytes>>) -> Result<(Response<()>, Bytes), ApiError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let handshake = http1::handshake(TokioIo::new(stream)).await;
+        let (mut sender, connection) = handshake.map_err(|error| self.broken(&error))?;
+        let answer = async {
+            let response = sender.send_request(request).await.map_err(|error| self.broken(&error))?;
+            self.read(response).await
+        };
+        tokio::pin!(answer, connection);
+        let mut connected = true;
+        loop {
+            tokio::select! {
+                biased;
+                answer = &mut answer => return answer,
+                // Its error, if any, reaches the answer as well.
+                _ = &mut connection, if connected => connected = false,
+            }
+        }
+    }
+
+    async fn read(&self, response: Response<Incoming>) -> Result<(Response<()>, Bytes), ApiError> {
+        let (head, body) = response.into_parts();
+        let body = Limited::new(body, limits::CLI_ANSWER_BYTES_MAX).collect().await;
+        let body = body.map_err(|error| self.broken(&*error))?.to_bytes();
+        Ok((Response::from_parts(head, ()), body))
+    }
+
+    fn broken(&self, cause: &dyn std::error::Error) -> ApiError {
+        let mut text = cause.to_string();
+        if let Some(source) = cause.source() {
+            text = format!("{text}: {source}");
+        }
+        ApiError::Broken { address: self.address.clone(), cause: text }
+    }
+}
+
+fn problem(head: &Response<()>, body: &[u8]) -> Problem {
+    let mut problem: Problem = serde_json::from_slice(body).unwrap_or_else(|_| {
+        // Something else than webhookd answers there, or something between us and it.
+        let reason = head.status().canonical_reason().unwrap_or("the request was refused");
+        Problem { status: 0, title: reason.to_owned(), detail: None, pointer: None, retry_after_s: None }
+    });
+    problem.status = head.status().as_u16();
+    let retry_after = head.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+    problem.retry_after_s = retry_after.and_then(|value| value.trim().parse().ok());
+    problem
+}
+
+impl Problem {
+    /// Whether the daemon asks to come back later.
+    pub(super) fn is_later(&self) -> bool {
+        self.status == StatusCode::SERVICE_UNAVAILABLE.as_u16()
+    }
+
+    /// Whether the body was too large.
+    pub(super) fn is_too_large(&self) -> bool {
+        self.status == StatusCode::PAYLOAD_TOO_LARGE.as_u16()
+    }
+}
+
+/// A path of the API with its query, every part encoded.
+pub(super) fn path(segments: &[&str], query: &[(&str, String)]) -> String {
+    let mut url = Url::parse("http://localhost").expect("this text is a URL");
+    if let Ok(mut path) = url.path_segments_mut() {
+        path.extend(segments);
+    }
+    if !query.is_empty() {
+        url.query_pairs_mut().extend_pairs(query);
+    }
+    url[Position::BeforePath..].to_owned()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,93 @@
+//! `webhookd endpoints`: how each endpoint is doing.
+
+use clap::Args;
+
+use super::api_args::ApiArgs;
+use super::failure::Outcome;
+use super::screen::{Tone, escape};
+use super::table::{Cell, Column, Table};
+use super::view::{EndpointDetail, EndpointList, state_tone};
+use super::when::short_moment;
+use super::{Stage, client};
+use crate::clock::UnixMs;
+
+/// Show how each endpoint is doing
+#[derive(Debug, Args)]
+#[command(after_help = AFTER_HELP)]
+pub(super) struct EndpointsArgs {
+    /// Print the daemon's answer as JSON
+    #[arg(long)]
+    json: bool,
+
+    #[command(flatten)]
+    api: ApiArgs,
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  webhookd endpoints
+  webhookd endpoints --json | jq '.endpoints[] | select(.state != \"active\")'
+
+BACKLOG counts deliveries that are not finished; SUCCESS and LATENCY (median / 99th percentile) are about the last \
+attempts.";
+
+pub(super) async fn run(args: &EndpointsArgs, stage: &mut Stage) -> Outcome {
+    let api = args.api.connect()?;
+    let answer = api.get(&client::path(&["v1", "endpoints"], &[])).await?;
+    if args.json {
+        return Ok(stage.screen.json(&answer.body)?);
+    }
+    let list: EndpointList = answer.decode()?;
+    if list.endpoints.is_empty() {
+        return Ok(stage.screen.line("no endpoints: add an [endpoint.NAME] to the config")?);
+    }
+    let now = stage.clock.wall();
+    let mut table = Table::new(&[
+        Column::whole("NAME"),
+        Column::whole("STATE"),
+        Column::whole("BACKLOG"),
+        Column::whole("SUCCESS"),
+        Column::whole("LATENCY"),
+        Column::flexible("LAST ERROR", 12),
+        Column::flexible("URL", 12),
+    ]);
+    for endpoint in &list.endpoints {
+        table.row(row(endpoint, now));
+    }
+    Ok(table.print(&mut stage.screen)?)
+}
+
+fn row(endpoint: &EndpointDetail, now: UnixMs) -> Vec<Cell> {
+    let last_error = endpoint.last_error.as_ref();
+    let last_error = last_error.map(|error| format!("{} {}", escape(&short_moment(&error.at, now)), error.words()));
+    vec![
+        Cell::plain(escape(&endpoint.name)),
+        Cell::toned(state_tone(&endpoint.state), state_in_words(endpoint)),
+        Cell::plain(endpoint.backlog.to_string()),
+        Cell::plain(endpoint.success_rate.map_or_else(dash, |rate| format!("{:.0} %", rate * 100.0))),
+        Cell::plain(latency(endpoint).unwrap_or_else(dash)),
+        Cell::toned(Tone::Faint, last_error.unwrap_or_else(dash)),
+        Cell::toned(Tone::Faint, escape(&endpoint.url)),
+    ]
+}
+
+fn dash() -> String {
+    "-".to_owned()
+}
+
+/// An endpoint's state, with the reason where it was disabled.
+pub(super) fn state_in_words(endpoint: &EndpointDetail) -> String {
+    match &endpoint.reason {
+        Some(reason) => escape(&format!("{} ({reason})", endpoint.state)).into_owned(),
+        None => escape(&endpoint.state).into_owned(),
+    }
+}
+
+fn latency(endpoint: &EndpointDetail) -> Option<String> {
+    let latency = endpoint.latency_ms.as_ref()?;
+    let p50 = latency.p50?;
+    Some(match latency.p99 {
+        Some(p99) => format!("{p50} / {p99} ms"),
+        None => format!("{p50} ms"),
+    })
+}

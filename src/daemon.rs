@@ -1,0 +1,220 @@
+//! The composition root: builds the parts, starts them in order, and stops them in the opposite one.
+//!
+//! Start: bind the API (a port in use is known before the outbox is touched), open the outbox and put what is pending on the
+//! schedule, start the dispatcher, serve. Stop: take no more requests and start no more attempts; wait for those under way,
+//! within a deadline; write, sync and close the outbox. What was not finished is pending again at the next start.
+
+use std::sync::Arc;
+
+use thiserror::Error;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::api::{self, BindError, Front, Listener, Readiness};
+use crate::clock::{SharedClock, SystemClock};
+use crate::config::Config;
+use crate::deliver::{CourierError, HttpCourier, OwnListeners};
+use crate::dispatch::{self, Dispatcher};
+use crate::limits::{DRAIN_MS_MAX, GENERATION_BYTES_MAX, IN_FLIGHT_TOTAL_MAX};
+use crate::model::roster::Roster;
+use crate::observe::Metrics;
+use crate::outbox::{OpenError, Opened, Outbox, OutboxOptions};
+use crate::schedule::Schedule;
+
+/// What a test may put in place of the machine's own.
+#[derive(Debug)]
+pub struct DaemonOptions {
+    /// Time.
+    pub clock: SharedClock,
+    /// Seed of the jitter.
+    pub seed: u64,
+}
+
+impl Default for DaemonOptions {
+    fn default() -> Self {
+        Self { clock: SystemClock::shared(), seed: fastrand::u64(..) }
+    }
+}
+
+/// Why the daemon did not start. Each is one line that says what to do.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The API's listener.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The data folder.
+    #[error(transparent)]
+    Outbox(#[from] OpenError),
+    /// An endpoint.
+    #[error(transparent)]
+    Courier(#[from] CourierError),
+    /// The operating system refused something that every daemon needs.
+    #[error("{what}: {source}")]
+    System {
+        /// What.
+        what: &'static str,
+        /// Why not.
+        source: std::io::Error,
+    },
+}
+
+/// A running daemon.
+#[derive(Debug)]
+pub struct Daemon {
+    address: String,
+    stop: CancellationToken,
+    drained: CancellationToken,
+    serving: TaskTracker,
+    outbox: Outbox,
+    clock: SharedClock,
+    readiness: Arc<Readiness>,
+    metrics: Arc<Metrics>,
+}
+
+impl Daemon {
+    /// Starts a daemon; it is ready when this returns. Its tasks run on the runtime that this is called on.
+    ///
+    /// # Errors
+    /// See [`StartError`]; nothing runs then.
+    pub async fn start(config: Arc<Config>, options: DaemonOptions) -> Result<Self, StartError> {
+        let DaemonOptions { clock, seed } = options;
+        let listener = Listener::bind(&config.api.listen).await?;
+        let address = listener.address();
+        let courier = HttpCourier::new(
+            config.endpoints.values(),
+            Arc::clone(&clock),
+            OwnListeners::from_iter(listener.tcp_address()),
+        )?;
+        let roster = Roster::shared();
+        for name in config.endpoints.keys() {
+            roster.number(name);
+        }
+        let metrics = Metrics::shared();
+        let (opened, schedule) = open_outbox(&config, &clock, &roster, &metrics).await?;
+        let Opened { outbox, news, endpoint_states } = opened;
+        let pending = schedule.total_pending();
+        let (stop, dispatching, serving) = (CancellationToken::new(), TaskTracker::new(), TaskTracker::new());
+        let dispatcher = Dispatcher {
+            outbox: outbox.clone(),
+            courier,
+            clock: Arc::clone(&clock),
+            metrics: Arc::clone(&metrics),
+            roster: Arc::clone(&roster),
+            schedule,
+            news,
+            seed,
+        };
+        let running = dispatcher.start(config.endpoints.values(), &endpoint_states, stop.clone(), &dispatching);
+        let readiness = Arc::new(Readiness::default());
+        let front = Front {
+            outbox: outbox.clone(),
+            control: running.control,
+            config: Arc::clone(&config),
+            roster,
+            clock: Arc::clone(&clock),
+            readiness: Arc::clone(&readiness),
+            metrics: Arc::clone(&metrics),
+        };
+        serving.spawn(api::serve(listener, Arc::new(front), stop.clone(), serving.clone()));
+        readiness.set_ready();
+        metrics.ready.set(1);
+        tracing::info!(
+            address,
+            endpoints = config.endpoints.len(),
+            pending,
+            dir = %config.storage.dir.display(),
+            "ready"
+        );
+        Ok(Self { address, stop, drained: running.drained, serving, outbox, clock, readiness, metrics })
+    }
+
+    /// Where the API listens: `http://…` or `unix:…`, with the port that was really bound.
+    #[must_use]
+    pub fn api_address(&self) -> &str {
+        &self.address
+    }
+
+    /// The daemon's metrics.
+    #[must_use]
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    /// Stops the daemon: requests and attempts under way may finish for at most `drain_ms` milliseconds.
+    pub async fn stop(self, drain_ms: u64) {
+        self.readiness.set_draining();
+        self.metrics.ready.set(0);
+        self.stop.cancel();
+        self.serving.close();
+        let finished = async {
+            self.serving.wait().await;
+            self.drained.cancelled().await;
+        };
+        let deadline = self.clock.sleep_until(self.clock.mono().plus_ms(drain_ms));
+        tokio::select! {
+            () = finished => {}
+            () = deadline => tracing::warn!(
+                "requests or attempts were still under way at the deadline; the deliveries are pending at the next start"
+            ),
+        }
+        self.outbox.close().await;
+        tracing::info!("stopped");
+    }
+}
+
+async fn open_outbox(
+    config: &Config,
+    clock: &SharedClock,
+    roster: &Arc<Roster>,
+    metrics: &Arc<Metrics>,
+) -> Result<(Opened, Schedule), StartError> {
+    let options = OutboxOptions {
+        dir: config.storage.dir.clone(),
+        retention_ms: config.storage.retention_ms,
+        size_bytes_max: config.storage.size_bytes_max,
+        durability: config.storage.durability,
+        generation_bytes: GENERATION_BYTES_MAX,
+    };
+    let (clock, roster, metrics) = (Arc::clone(clock), Arc::clone(roster), Arc::clone(metrics));
+    let opening = tokio::task::spawn_blocking(move || {
+        let mut schedule = Schedule::new(IN_FLIGHT_TOTAL_MAX);
+        let admit = |waiting| dispatch::admit(&mut schedule, &waiting, &clock);
+        let opened = Outbox::open(options, Arc::clone(&clock), roster, metrics, admit)?;
+        Ok((opened, schedule))
+    });
+    opening.await.unwrap_or_else(|panic| Err(OpenError::Engine(panic.to_string()))).map_err(StartError::Outbox)
+}
+
+/// How a daemon ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// It drained and closed its outbox.
+    InOrder,
+    /// A second signal came while it drained: leave at once.
+    AtOnce,
+}
+
+/// Starts a daemon and runs it until SIGTERM or SIGINT.
+///
+/// # Errors
+/// See [`StartError`].
+pub async fn run_until_signalled(config: Arc<Config>) -> Result<Ended, StartError> {
+    let listen = |kind| signal(kind).map_err(|source| StartError::System { what: "cannot listen for signals", source });
+    let (mut terminate, mut interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
+    let mut hangup = listen(SignalKind::hangup())?;
+    let daemon = Daemon::start(config, DaemonOptions::default()).await?;
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hangup.recv() => tracing::warn!("SIGHUP: this version reads its config at start only; restart to apply it"),
+        }
+    }
+    tracing::info!("stopping: requests and attempts under way may finish; a second signal ends at once");
+    tokio::select! {
+        () = daemon.stop(DRAIN_MS_MAX) => Ok(Ended::InOrder),
+        _ = terminate.recv() => Ok(Ended::AtOnce),
+        _ = interrupt.recv() => Ok(Ended::AtOnce),
+    }
+}
