@@ -92,7 +92,8 @@ async fn perform(args: &DemoArgs, folder: &Path, stage: &mut Stage) -> Outcome {
     let api_port = if args.once { 0 } else { free_api_port().await };
     let config = config(&keys, receiver_address, api_port, folder)?;
     let options = DaemonOptions { clock: Arc::clone(&stage.clock), ..DaemonOptions::default() };
-    let daemon = Daemon::start(Arc::new(config), options).await.map_err(|error| Failure::from(anyhow::Error::new(error)))?;
+    let daemon =
+        Daemon::start(Arc::new(config), options).await.map_err(|error| Failure::from(anyhow::Error::new(error)))?;
     let address = Address::parse(daemon.api_address()).map_err(Failure::failed)?;
 
     let mut story = Story::new(stage, Api::new(address, None), hits, mended);

@@ -40,10 +40,15 @@ pub(super) fn run(args: &RunArgs) -> Outcome {
         eprintln!("{}", escape_lines(&errors.to_string()));
         Failure::silent(EXIT_USAGE)
     })?;
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
     block_on_all_threads(async {
         match daemon::run_until_signalled(Arc::new(config)).await {
             Ok(Ended::InOrder) => Ok(()),
-            Ok(Ended::AtOnce) => Err(Failure::failed("stopped at once; what was under way is pending at the next start")),
+            Ok(Ended::AtOnce) => {
+                Err(Failure::failed("stopped at once; what was under way is pending at the next start"))
+            }
             Err(error) => Err(Failure::from(anyhow::Error::new(error))),
         }
     })

@@ -203,7 +203,7 @@ impl<'a> Story<'a> {
 
     fn tell_attempt(&mut self, id: &str, delivery: &DeliveryDetail, attempt: &AttemptDetail) -> Outcome {
         let (tone, outcome) = attempt.outcome();
-        let took = spoken_span(attempt.duration_ms);
+        let took = spoken_span(attempt.duration_ms.max(1));
         let signature = match self.signatures.get(&(id.to_owned(), attempt.n)) {
             Some(Ok(())) => "signature verified by the receiver".to_owned(),
             Some(Err(why)) => format!("the signature does not hold: {why}"),
@@ -246,11 +246,12 @@ impl<'a> Story<'a> {
     }
 }
 
-/// The wait between the end of an attempt and the next one, as the daemon planned it.
+/// The wait between the end of an attempt and the next one, as the daemon planned it, to the nearest ten milliseconds: the
+/// API tells whole ones.
 fn wait_after(attempt: &AttemptDetail, delivery: &DeliveryDetail) -> Option<String> {
     let next = UnixMs::parse_rfc3339(delivery.next_attempt_at.as_deref()?)?;
     let ended = UnixMs::parse_rfc3339(&attempt.at)?.plus_ms(attempt.duration_ms);
-    Some(spoken_span(next.since(ended)))
+    Some(spoken_span((next.since(ended) + 5) / 10 * 10))
 }
 
 fn off_script(what: &str) -> Failure {
