@@ -85,7 +85,7 @@ impl<'a> Story<'a> {
 
         self.stage.screen.line("")?;
         let done =
-            self.stage.screen.paint(Tone::Good, "every event arrived, each signature was verified, nothing was lost");
+            self.stage.screen.paint(Tone::Good, "every event arrived in the end, and each signature was verified");
         self.say(&done)?;
         if stays { self.invite(&report) } else { Ok(()) }
     }
