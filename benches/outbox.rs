@@ -33,7 +33,10 @@ fn main() {
 }
 
 /// Events a second that `producers` tasks get acknowledged, each with one event under way.
-async fn rate<F>(producers: usize, one: impl Fn(usize, usize) -> F + Clone + Send + 'static) -> f64
+async fn rate<F>(
+    producers: usize,
+    one: impl Fn(usize, usize) -> F + Clone + Send + 'static,
+) -> f64
 where
     F: Future<Output = ()> + Send + 'static,
 {
