@@ -12,7 +12,7 @@ fn the_api_answers_on_a_unix_socket() {
     // A socket file that a kill left behind is no obstacle.
     daemon.kill();
     daemon.run();
-    assert_eq!(daemon.client().state(&id, "app"), "delivered");
+    daemon.client().await_state(&id, "app", "delivered");
     assert!(daemon.stop().success());
     assert!(!daemon.dir().join("api.sock").exists(), "the socket is removed at the end");
 }
