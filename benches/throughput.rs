@@ -29,6 +29,7 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 type Failure = Box<dyn Error + Send + Sync>;
@@ -236,34 +237,39 @@ secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
     async fn fixed_rate(&self, options: &Options) -> Result<(), Failure> {
         let payload = payload(options.bytes);
         let count = usize::try_from(options.time.as_secs()).unwrap_or(1).saturating_mul(options.rate).min(EVENTS_MAX);
-        let next = Arc::new(AtomicUsize::new(0));
         let begin = Instant::now() + Duration::from_millis(50);
+        let rate = options.rate as f64;
+        let due = move |n: usize| begin + Duration::from_secs_f64(n as f64 / rate);
         let mut producers = JoinSet::new();
+        let mut queues = Vec::new();
         for _ in 0..options.connections {
-            let (times, next, payload) = (Arc::clone(&self.times), Arc::clone(&next), Arc::clone(&payload));
+            let (queue, mut turns) = mpsc::channel::<usize>(1024);
+            queues.push(queue);
+            let (times, payload) = (Arc::clone(&self.times), Arc::clone(&payload));
             let mut producer = Producer::connect(&self.address).await?;
-            let rate = options.rate as f64;
             producers.spawn(async move {
                 let mut latencies = Vec::new();
-                loop {
-                    let n = next.fetch_add(1, Ordering::Relaxed);
-                    if n >= count {
-                        return Ok::<_, Failure>(latencies);
-                    }
-                    let due = begin + Duration::from_secs_f64(n as f64 / rate);
-                    // The runtime's timer counts whole milliseconds; the rest is waited out by yielding.
-                    tokio::time::sleep_until((due - Duration::from_millis(2)).into()).await;
-                    while Instant::now() < due {
-                        tokio::task::yield_now().await;
-                    }
+                while let Some(n) = turns.recv().await {
                     if producer.post(n, &payload, &times).await? {
-                        let due = u32::try_from((due - times.origin).as_micros()).unwrap_or(u32::MAX);
+                        let due = u32::try_from((due(n) - times.origin).as_micros()).unwrap_or(u32::MAX);
                         latencies.push(times.acknowledged[n].load(Ordering::Relaxed).saturating_sub(due));
                     }
                 }
+                Ok::<_, Failure>(latencies)
             });
         }
+        // A thread of its own keeps the time: the runtime's timer is a millisecond coarse, and waiting in a busy loop would
+        // take the processor that is to be measured.
+        let pacer = std::thread::spawn(move || {
+            for n in 0..count {
+                std::thread::sleep(due(n).saturating_duration_since(Instant::now()));
+                if queues[n % queues.len()].blocking_send(n).is_err() {
+                    return;
+                }
+            }
+        });
         let latencies = join(producers).await?;
+        pacer.join().map_err(|_| "the pacer panicked")?;
         let all = self.drain(begin).await;
         println!("fixed rate: {} events/s for {} s, {} bytes", options.rate, options.time.as_secs(), options.bytes);
         if all.is_none() {
@@ -422,6 +428,8 @@ fn machine(dir: &Path) -> String {
         cpus.lines().find_map(|line| line.strip_prefix("model name")).map(|rest| rest.trim_matches([' ', '\t', ':']));
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let kernel = read("/proc/sys/kernel/osrelease");
+    let load = read("/proc/loadavg");
+    let load = load.split(' ').next().unwrap_or("?");
     let mounts = read("/proc/self/mounts");
     let dir = dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
     let mounts = mounts.lines().filter_map(|line| {
@@ -431,7 +439,7 @@ fn machine(dir: &Path) -> String {
     });
     let filesystem = mounts.max().map_or("?", |(_, kind)| kind);
     format!(
-        "machine: {cores} cores ({}), Linux {}, data on {filesystem}, durability = \"fsync\", webhookd {}",
+        "machine: {cores} cores ({}), load {load} before the start, Linux {}, data on {filesystem}, webhookd {}",
         model.unwrap_or("unknown processor"),
         kernel.trim(),
         env!("CARGO_PKG_VERSION"),
