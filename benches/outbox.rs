@@ -33,12 +33,12 @@ fn main() {
 }
 
 /// Events a second that `producers` tasks get acknowledged, each with one event under way.
-async fn rate<F>(
+async fn rate<F: Future<Output = ()> + Send>(
     producers: usize,
     one: impl Fn(usize, usize) -> F + Clone + Send + 'static,
 ) -> f64
 where
-    F: Future<Output = ()> + Send + 'static,
+    F: 'static,
 {
     let started = Instant::now();
     let tasks: Vec<_> = (0..producers)

@@ -39,11 +39,11 @@ events = ["invoice.*", "!invoice.draft"]
 secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 [endpoint.crm]
 url = "http://127.0.0.1:9/crm"
-sign = { scheme = "none" }
+sign = "none"
 [endpoint.idle]
 url = "http://127.0.0.1:9/idle"
 events = ["never"]
-sign = { scheme = "none" }
+sign = "none"
 "#;
 
 fn config(text: &str) -> Config {

@@ -151,7 +151,7 @@ mod tests {
 
     #[test]
     fn the_fingerprint_is_what_it_always_was() {
-        assert_eq!(hex::encode(draft().fingerprint().0), "GOLDEN");
+        assert_eq!(hex::encode(draft().fingerprint().0), "bb8d469b316e9c093d735b1116ff3fe6");
     }
 
     #[test]

@@ -64,7 +64,7 @@ async fn an_idempotency_key_stands_in_for_an_id() {
     assert_eq!(other.problem().0, 409);
     assert_eq!((&other.json()["id"], other.json().get("pointer")), (&first.json()["id"], None));
     assert_eq!(post("order 8", 1).await.status, 202);
-    assert_eq!(post("\u{7f}", 1).await.problem(), (400, "invalid-header".to_owned()));
+    assert_eq!(post("", 1).await.problem(), (400, "invalid-header".to_owned()));
 
     let batch =
         async |body: &'static str| bench.call("POST", "/v1/events/batch", &[("idempotency-key", "b")], body).await;
@@ -166,7 +166,7 @@ async fn the_trace_context_is_kept_where_it_is_one() {
 #[tokio::test(flavor = "multi_thread")]
 async fn bodies_past_the_limit_or_compressed_are_refused_and_the_daemon_goes_on() {
     let bench = Bench::with("max_body = \"64KiB\"").await;
-    let body = |len: usize| format!(r#"{{"type":"a","data":"{}"}}"#, "x".repeat(len - 23));
+    let body = |len: usize| format!(r#"{{"type":"a","data":"{}"}}"#, "x".repeat(len - 22));
     let got = bench.post("/v1/events", body(65_537)).await;
     assert_eq!(got.problem(), (413, "body-too-large".to_owned()));
     assert_eq!(got.head.headers()["connection"], "close");

@@ -30,7 +30,8 @@ fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
 
 #[test]
 fn the_content_mode_is_told_by_the_headers() {
-    let table: [(&[(&'static str, &str)], Option<Mode>); 6] = [
+    type Pairs = &'static [(&'static str, &'static str)];
+    let table: [(Pairs, Option<Mode>); 6] = [
         (&[("content-type", "application/cloudevents+json; charset=UTF-8")], Some(Mode::Structured)),
         (&[("content-type", "Application/CloudEvents-Batch+JSON")], Some(Mode::Batch)),
         (&[("content-type", "application/json"), ("ce-specversion", "1.0")], Some(Mode::Binary)),
