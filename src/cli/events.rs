@@ -22,10 +22,10 @@ use crate::model::text::EndpointName;
 
 /// How often `--follow` asks.
 const FOLLOW_EVERY: Duration = Duration::from_secs(1);
-/// Events that `--follow` asks for at once.
-const FOLLOW_PAGE: usize = 200;
-/// Pages that `--follow` reads at most before it shows what it has.
-const FOLLOW_PAGES_MAX: usize = 50;
+/// Events that `--follow` asks for at first; where all of them are new, it goes on with the largest pages there are.
+const FOLLOW_PAGE: usize = 100;
+/// Pages that `--follow` reads at most before it shows what it has: no more than it can remember.
+const FOLLOW_PAGES_MAX: usize = limits::CLI_FOLLOW_SEEN_MAX / limits::LIST_LIMIT_MAX;
 
 /// List events, newest first, or follow them as they come
 #[derive(Debug, Args)]
@@ -240,7 +240,7 @@ async fn fresh(
 ) -> Result<Vec<(EventLine, Box<RawValue>)>, ApiError> {
     let first = seen.is_empty();
     // With a state asked for, an old event can become one of them at any place of the list: look further down.
-    let page = if args.state.is_some() || first { limits::LIST_LIMIT_MAX } else { FOLLOW_PAGE };
+    let mut page = if args.state.is_some() || first { limits::LIST_LIMIT_MAX } else { FOLLOW_PAGE };
     let mut events = Vec::new();
     let mut cursor = None;
     for _ in 0..FOLLOW_PAGES_MAX {
@@ -253,10 +253,13 @@ async fn fresh(
             if seen.is_new(&event.id) { events.push((event, text)) } else { known = true }
         }
         cursor = listing.next;
+        page = limits::LIST_LIMIT_MAX;
         if known || first || cursor.is_none() {
-            break;
+            events.reverse();
+            return Ok(events);
         }
     }
+    complain(&format!("more than {} events came at once; the oldest of them are not shown", events.len()));
     events.reverse();
     Ok(events)
 }

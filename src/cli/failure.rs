@@ -43,7 +43,15 @@ impl Failure {
 
     /// What to print after `error: `, causes included; `None` where nothing is left to say.
     pub(super) fn message(&self) -> Option<String> {
-        self.cause.as_ref().map(|cause| format!("{cause:#}"))
+        let mut chain = self.cause.as_ref()?.chain().map(ToString::to_string);
+        let mut message = chain.next()?;
+        for cause in chain {
+            // Many errors tell their cause themselves.
+            if !message.contains(&cause) {
+                message = format!("{message}: {cause}");
+            }
+        }
+        Some(message)
     }
 }
 
@@ -66,6 +74,15 @@ impl From<io::Error> for Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let cause = || io::Error::other("the disk is on fire");
+        let told = Failure::from(anyhow::Error::new(cause()).context("no data folder: the disk is on fire"));
+        assert_eq!(told.message().as_deref(), Some("no data folder: the disk is on fire"));
+        let added = Failure::from(anyhow::Error::new(cause()).context("no data folder"));
+        assert_eq!(added.message().as_deref(), Some("no data folder: the disk is on fire"));
+    }
 
     #[test]
     fn a_reader_that_went_away_is_no_failure() {

@@ -40,6 +40,9 @@ pub(super) fn run(args: &RunArgs) -> Outcome {
         eprintln!("{}", escape_lines(&errors.to_string()));
         Failure::silent(EXIT_USAGE)
     })?;
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
     block_on_all_threads(async {
         match daemon::run_until_signalled(Arc::new(config)).await {
             Ok(Ended::InOrder) => Ok(()),

@@ -122,7 +122,7 @@ pub(super) fn escape(text: &str) -> Cow<'_, str> {
     Cow::Owned(safe)
 }
 
-/// As [`escape`], for text of several lines: line feeds stay, and so does a carriage return's absence before them.
+/// As [`escape`], for text of several lines: line feeds stay, a carriage return before one is dropped, tabs become spaces.
 pub(super) fn escape_lines(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for (index, line) in text.split('\n').enumerate() {

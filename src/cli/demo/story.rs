@@ -85,7 +85,7 @@ impl<'a> Story<'a> {
 
         self.stage.screen.line("")?;
         let done =
-            self.stage.screen.paint(Tone::Good, "every event arrived, each signature was verified, nothing was lost");
+            self.stage.screen.paint(Tone::Good, "every event arrived in the end, and each signature was verified");
         self.say(&done)?;
         if stays { self.invite(&report) } else { Ok(()) }
     }
@@ -203,7 +203,7 @@ impl<'a> Story<'a> {
 
     fn tell_attempt(&mut self, id: &str, delivery: &DeliveryDetail, attempt: &AttemptDetail) -> Outcome {
         let (tone, outcome) = attempt.outcome();
-        let took = spoken_span(attempt.duration_ms);
+        let took = spoken_span(attempt.duration_ms.max(1));
         let signature = match self.signatures.get(&(id.to_owned(), attempt.n)) {
             Some(Ok(())) => "signature verified by the receiver".to_owned(),
             Some(Err(why)) => format!("the signature does not hold: {why}"),
@@ -246,11 +246,12 @@ impl<'a> Story<'a> {
     }
 }
 
-/// The wait between the end of an attempt and the next one, as the daemon planned it.
+/// The wait between the end of an attempt and the next one, as the daemon planned it, to the nearest ten milliseconds: the
+/// API tells whole ones.
 fn wait_after(attempt: &AttemptDetail, delivery: &DeliveryDetail) -> Option<String> {
     let next = UnixMs::parse_rfc3339(delivery.next_attempt_at.as_deref()?)?;
     let ended = UnixMs::parse_rfc3339(&attempt.at)?.plus_ms(attempt.duration_ms);
-    Some(spoken_span(next.since(ended)))
+    Some(spoken_span((next.since(ended) + 5) / 10 * 10))
 }
 
 fn off_script(what: &str) -> Failure {

@@ -73,7 +73,7 @@ async fn following_shows_each_event_once_and_in_order() {
     ids.lock().unwrap().extend(0..3);
     assert_eq!(poll(&api, &mut seen).await, [0, 1, 2]);
     assert!(poll(&api, &mut seen).await.is_empty());
-    let burst = u32::try_from(FOLLOW_PAGE).unwrap() * 3 + 7;
+    let burst = u32::try_from(FOLLOW_PAGE + 2 * limits::LIST_LIMIT_MAX).unwrap() + 7;
     ids.lock().unwrap().extend(3..burst);
     assert_eq!(poll(&api, &mut seen).await, (3..burst).collect::<Vec<_>>());
     ids.lock().unwrap().push(burst);

@@ -1,0 +1,23 @@
+//! Integration tests: the real daemon as a process of its own, real receivers, real third-party clients.
+//!
+//! Tests that need third-party packages are ignored unless `tests/run` has installed those; it runs them all.
+#![allow(clippy::unwrap_used, reason = "a test may unwrap")]
+#![allow(clippy::disallowed_methods, reason = "tests live on the machine's clock and own their runtime")]
+
+mod accept;
+mod access;
+mod bad_input;
+mod commands;
+mod crash;
+mod floors;
+mod guard;
+mod interop;
+mod kit;
+mod lanes;
+mod life;
+mod listing;
+mod long_schedule;
+mod retry;
+mod routing;
+mod telling;
+mod wire;
