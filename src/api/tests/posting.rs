@@ -92,10 +92,14 @@ async fn a_batch_is_stored_whole_or_not_at_all() {
         bench.post("/v1/events/batch", r#"[{"type":"a","data":1,"id":"e3"},{"type":"a","data":2,"id":"e1"}]"#).await;
     assert_eq!((got.problem().0, got.json()["pointer"].as_str()), (409, Some("/1/id")));
     assert_eq!(bench.get("/v1/events/e3").await.status, 404);
+    let got =
+        bench.post("/v1/events/batch", r#"[{"type":"a","data":1,"id":"e4"},{"type":"a","data":2,"id":"e4"}]"#).await;
+    assert_eq!((got.problem().0, got.json()["pointer"].as_str()), (409, Some("/1/id")), "one id, two events");
+    assert_eq!(bench.get("/v1/events/e4").await.status, 404);
     let text = bench.metrics.text();
     assert!(text.contains("webhookd_events_accepted_total{via=\"batch\"} 2\n"), "{text}");
     assert!(text.contains("webhookd_events_duplicate_total 1\n"), "{text}");
-    assert!(text.contains("webhookd_requests_refused_total{reason=\"id-conflict\"} 1\n"), "{text}");
+    assert!(text.contains("webhookd_requests_refused_total{reason=\"id-conflict\"} 2\n"), "{text}");
     bench.stop().await;
 }
 
