@@ -33,12 +33,9 @@ fn main() {
 }
 
 /// Events a second that `producers` tasks get acknowledged, each with one event under way.
-async fn rate<F: Future<Output = ()> + Send>(
-    producers: usize,
-    one: impl Fn(usize, usize) -> F + Clone + Send + 'static,
-) -> f64
+async fn rate<F>(producers: usize, one: impl Fn(usize, usize) -> F + Clone + Send + 'static) -> f64
 where
-    F: 'static,
+    F: Future<Output = ()> + Send + 'static,
 {
     let started = Instant::now();
     let tasks: Vec<_> = (0..producers)
