@@ -66,6 +66,30 @@ fn daemon(receiver: &Receiver) -> Daemon {
     Setup::new().delivery("retry = [\"20ms\"]").endpoint("app", &receiver.url("/"), "").start()
 }
 
+/// `2>&1 | head` closes both outputs early. That is no reason to end with another exit code, or to panic.
+#[test]
+fn a_closed_stderr_changes_no_exit_code() {
+    let full = || std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("webhookd.toml");
+    std::fs::write(&config, "bogus = 1\n").unwrap();
+    let config = config.to_str().unwrap();
+    for arguments in [&["check", "--config", config][..], &["run", "--config", config], &["listen", "--verify", "x"]] {
+        let status = command(arguments).stdin(Stdio::null()).stdout(full()).stderr(full()).status().unwrap();
+        assert_eq!(status.code(), Some(2), "{arguments:?}");
+    }
+    // A daemon that loses its log goes on.
+    let daemon = Setup::new().prepare();
+    let mut child =
+        command(&["run", "--config", daemon.config().to_str().unwrap()]).stdout(full()).stderr(full()).spawn().unwrap();
+    eventually("it is ready", || {
+        let reply = daemon.client().try_send("GET", "/readyz", &[], "").ok()?;
+        (reply.status == 200).then_some(())
+    });
+    rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::TERM).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
 #[test]
 fn every_command_has_help() {
     for name in [
