@@ -206,6 +206,30 @@ fn a_batch_of_lines_is_sent() {
 }
 
 #[test]
+fn a_dash_reads_stdin_in_every_place() {
+    let receiver = Receiver::start();
+    let daemon = daemon(&receiver);
+    let api = daemon.api();
+    for (n, arguments) in [["send", "a", "-"], ["send", "a", "--data=-"], ["send", "a", "--file=-"]].iter().enumerate()
+    {
+        well_with(&[&arguments[..], &["--api", &api]].concat(), "{\"n\":1.10}\n");
+        let sent = receiver.wait(n + 1).pop().unwrap();
+        assert!(sent.text().ends_with("\"data\":{\"n\":1.10}}"), "{arguments:?}: {}", sent.text());
+    }
+    for arguments in [&["send", "--batch", "-"][..], &["send", "a", "--batch", "-"], &["send", "--batch"]] {
+        let line = "{\"type\":\"b\",\"data\":2}\n";
+        let out = well_with(&[arguments, &["--json", "--api", &api]].concat(), line);
+        assert_eq!(out.lines().count(), 1, "{arguments:?}: {out}");
+    }
+    // The dash is no type.
+    let untyped = ill(&["send", "--batch", "-", "--api", &api], "{\"data\":2}\n", 1);
+    assert!(untyped.contains("has no \"type\""), "{untyped}");
+    assert!(ill(&["send", "-", "--api", &api], "1", 2).contains("send TYPE -"));
+    ill(&["send", "a", "-", "--data", "1", "--api", &api], "1", 2);
+    ill(&["send", "--batch", "-", "--file", "x", "--api", &api], "1", 2);
+}
+
+#[test]
 fn the_address_comes_from_the_config_and_the_token_from_a_file() {
     let receiver = Receiver::start();
     let daemon = Setup::new()
