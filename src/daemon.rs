@@ -1,7 +1,7 @@
 //! The composition root: builds the parts, starts them in order, and stops them in the opposite one.
 //!
-//! Start: bind the API (a port in use is known before the outbox is touched), open the outbox and put what is pending on the
-//! schedule, start the dispatcher, serve. Stop: take no more requests and start no more attempts; wait for those under way,
+//! Start: bind the API (a port in use is known before the outbox is touched) and serve it, not ready yet; open the outbox and
+//! put what is pending on the schedule; start the dispatcher; ready. Stop: take no more requests and start no more attempts; wait for those under way,
 //! within a deadline; write, sync and close the outbox. What was not finished is pending again at the next start.
 
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::api::{self, BindError, Front, Listener, Readiness};
+use crate::api::{self, BindError, Core, Front, Listener, Readiness};
 use crate::clock::{SharedClock, SystemClock};
 use crate::config::Config;
 use crate::deliver::{CourierError, HttpCourier, OwnListeners};
@@ -81,51 +81,43 @@ impl Daemon {
         let DaemonOptions { clock, seed } = options;
         let listener = Listener::bind(&config.api.listen).await?;
         let address = listener.address();
-        let courier = HttpCourier::new(
-            config.endpoints.values(),
-            Arc::clone(&clock),
-            OwnListeners::from_iter(listener.tcp_address()),
-        )?;
-        let roster = Roster::shared();
+        let own = OwnListeners::from_iter(listener.tcp_address());
+        let courier = HttpCourier::new(config.endpoints.values(), Arc::clone(&clock), own)?;
+        let (roster, metrics, readiness) = (Roster::shared(), Metrics::shared(), Arc::new(Readiness::default()));
+        // Numbers in the order of the config, which is the order that answers name them in.
         for name in config.endpoints.keys() {
             roster.number(name);
         }
-        let metrics = Metrics::shared();
-        let (opened, schedule) = open_outbox(&config, &clock, &roster, &metrics).await?;
-        let Opened { outbox, news, endpoint_states } = opened;
-        let pending = schedule.total_pending();
         let (stop, dispatching, serving) = (CancellationToken::new(), TaskTracker::new(), TaskTracker::new());
-        let dispatcher = Dispatcher {
-            outbox: outbox.clone(),
-            courier,
-            clock: Arc::clone(&clock),
-            metrics: Arc::clone(&metrics),
-            roster: Arc::clone(&roster),
-            schedule,
-            news,
-            seed,
-        };
-        let running = dispatcher.start(config.endpoints.values(), &endpoint_states, stop.clone(), &dispatching);
-        let readiness = Arc::new(Readiness::default());
         let front = Front {
-            outbox: outbox.clone(),
-            control: running.control,
             config: Arc::clone(&config),
-            roster,
+            roster: Arc::clone(&roster),
             clock: Arc::clone(&clock),
             readiness: Arc::clone(&readiness),
             metrics: Arc::clone(&metrics),
         };
         serving.spawn(api::serve(listener, Arc::new(front), stop.clone(), serving.clone()));
-        readiness.set_ready();
+        // If this fails, dropping the guard ends the front again.
+        let guard = stop.clone().drop_guard();
+        let (opened, schedule) = open_outbox(&config, &clock, &roster, &metrics).await?;
+        guard.disarm();
+        let Opened { outbox, news, endpoint_states } = opened;
+        let pending = schedule.total_pending();
+        let dispatcher = Dispatcher {
+            outbox: outbox.clone(),
+            courier,
+            clock: Arc::clone(&clock),
+            metrics: Arc::clone(&metrics),
+            roster,
+            schedule,
+            news,
+            seed,
+        };
+        let running = dispatcher.start(config.endpoints.values(), &endpoint_states, stop.clone(), &dispatching);
+        readiness.set_ready(Core { outbox: outbox.clone(), control: running.control });
         metrics.ready.set(1);
-        tracing::info!(
-            address,
-            endpoints = config.endpoints.len(),
-            pending,
-            dir = %config.storage.dir.display(),
-            "ready"
-        );
+        let dir = config.storage.dir.display();
+        tracing::info!(address, endpoints = config.endpoints.len(), pending, %dir, "ready");
         Ok(Self { address, stop, drained: running.drained, serving, outbox, clock, readiness, metrics })
     }
 

@@ -142,11 +142,11 @@ async fn put_back(api: &Api, endpoint: EndpointNo, which: Which, mut query: List
     let name = api.roster.name(endpoint);
     let mut replayed = 0;
     loop {
-        let page = api.outbox.list(query.clone()).await.map_err(|error| unreadable(&error))?;
+        let page = api.core()?.outbox.list(query.clone()).await.map_err(|error| unreadable(&error))?;
         let wanted = page.events.iter().filter(|event| is_wanted(event, &name, which));
         let deliveries: Vec<_> = wanted.map(|event| DeliveryRef { event: event.place, endpoint }).collect();
         if !deliveries.is_empty() {
-            replayed += api.outbox.replay(deliveries).await?;
+            replayed += api.core()?.outbox.replay(deliveries).await?;
         }
         match page.next {
             Some(cursor) if api.readiness.phase() != Phase::Draining => query.cursor = Some(cursor),

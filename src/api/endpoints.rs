@@ -116,7 +116,7 @@ fn refused(error: ControlError, name: &str) -> Problem {
 
 /// `GET /v1/endpoints`
 pub(super) async fn list(api: &Api) -> Result<Answer, Problem> {
-    let all = api.control.endpoints().await.map_err(|error| refused(error, ""))?;
+    let all = api.core()?.control.endpoints().await.map_err(|error| refused(error, ""))?;
     let shown = |health: &EndpointHealth| {
         api.targets.find(health.name.as_str()).map(|target| ShownEndpoint::new(&target.endpoint, health))
     };
@@ -126,21 +126,21 @@ pub(super) async fn list(api: &Api) -> Result<Answer, Problem> {
 /// `GET /v1/endpoints/{name}`
 pub(super) async fn show(api: &Api, name: &str) -> Result<Answer, Problem> {
     let target = target(api, name)?;
-    let health = api.control.endpoint(name).await.map_err(|error| refused(error, name))?;
+    let health = api.core()?.control.endpoint(name).await.map_err(|error| refused(error, name))?;
     Ok(json(StatusCode::OK, &ShownEndpoint::new(&target.endpoint, &health)))
 }
 
 /// `POST /v1/endpoints/{name}/pause`
 pub(super) async fn pause(api: &Api, name: &str) -> Result<Answer, Problem> {
     let target = target(api, name)?;
-    let health = api.control.pause(name).await.map_err(|error| refused(error, name))?;
+    let health = api.core()?.control.pause(name).await.map_err(|error| refused(error, name))?;
     Ok(json(StatusCode::OK, &ShownEndpoint::new(&target.endpoint, &health)))
 }
 
 /// `POST /v1/endpoints/{name}/resume`
 pub(super) async fn resume(api: &Api, name: &str) -> Result<Answer, Problem> {
     let target = target(api, name)?;
-    let health = api.control.resume(name).await.map_err(|error| refused(error, name))?;
+    let health = api.core()?.control.resume(name).await.map_err(|error| refused(error, name))?;
     Ok(json(StatusCode::OK, &ShownEndpoint::new(&target.endpoint, &health)))
 }
 

@@ -178,7 +178,7 @@ impl<'a> From<&'a StoredEvent> for ShownEvent<'a> {
 /// `GET /v1/events`
 pub(super) async fn list(api: &Api, query: Option<&str>) -> Result<Answer, Problem> {
     let query = list_query(api, query)?;
-    let page = api.outbox.list(query).await.map_err(|error| unreadable(&error))?;
+    let page = api.core()?.outbox.list(query).await.map_err(|error| unreadable(&error))?;
     let events = page.events.iter().map(ShownSummary::from).collect();
     Ok(json(StatusCode::OK, &ShownPage { events, next: page.next.map(|cursor| cursor.to_string()) }))
 }
@@ -225,7 +225,7 @@ pub(super) fn unreadable(error: &ReadError) -> Problem {
 async fn find(api: &Api, id: &str) -> Result<StoredEvent, Problem> {
     // What can be no id is the id of no event.
     let Ok(parsed) = EventId::parse(id) else { return Err(Problem::event_not_found(id)) };
-    let found = api.outbox.find(&parsed).await.map_err(|error| unreadable(&error))?;
+    let found = api.core()?.outbox.find(&parsed).await.map_err(|error| unreadable(&error))?;
     found.ok_or_else(|| Problem::event_not_found(id))
 }
 
@@ -261,7 +261,7 @@ where
     }
     let delivery =
         |(_, endpoint): &(EndpointName, EndpointNo)| DeliveryRef { event: stored.place, endpoint: *endpoint };
-    let replayed = api.outbox.replay(ready.iter().map(delivery).collect()).await?;
+    let replayed = api.core()?.outbox.replay(ready.iter().map(delivery).collect()).await?;
     let endpoints: Vec<_> = ready.into_iter().map(|(name, _)| name).collect();
     Ok(json(StatusCode::ACCEPTED, &ShownReplay { id: &stored.event.id, replayed, endpoints: &endpoints }))
 }

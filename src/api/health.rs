@@ -14,6 +14,9 @@ struct Shown<'a> {
     reason: Option<&'a str>,
 }
 
+/// Why the daemon is not ready while it is full.
+const FULL: &str = "the data folder has reached max_size of [storage]; new events are refused until there is room";
+
 /// What `GET /` says until there is a dashboard.
 const INDEX: &str = "\
 webhookd
@@ -37,12 +40,11 @@ pub(super) fn healthz() -> Answer {
 
 /// `GET /readyz`
 pub(super) fn readyz(api: &Api) -> Answer {
-    let phase = api.readiness.phase();
-    let (status, word, reason) = match &phase {
+    let (status, word, reason) = match api.readiness.phase() {
         Phase::Ready => (StatusCode::OK, "ready", None),
         Phase::Opening => (StatusCode::SERVICE_UNAVAILABLE, "opening", None),
         Phase::Draining => (StatusCode::SERVICE_UNAVAILABLE, "draining", None),
-        Phase::Full(reason) => (StatusCode::SERVICE_UNAVAILABLE, "full", Some(reason.as_str())),
+        Phase::Full => (StatusCode::SERVICE_UNAVAILABLE, "full", Some(FULL)),
     };
     json(status, &Shown { status: word, reason })
 }
@@ -50,7 +52,9 @@ pub(super) fn readyz(api: &Api) -> Answer {
 /// `GET /metrics`
 pub(super) async fn metrics(api: &Api) -> Answer {
     // Asking sets the gauges of the endpoints; a daemon that stops shows them as they were.
-    let _ = api.control.endpoints().await;
+    if let Ok(core) = api.core() {
+        let _ = core.control.endpoints().await;
+    }
     with_body(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", api.metrics.text().into())
 }
 
@@ -60,11 +64,11 @@ pub(super) fn index() -> Answer {
 }
 
 /// Whether a request under `/v1` can be served now; `changes`: it wants something written. A full storage does not stop
-/// it here: the outbox knows best when there is room again, and repeats are answered even then.
+/// it here: the outbox knows best when there is room again.
 pub(super) fn admit(api: &Api, changes: bool) -> Result<(), Problem> {
+    api.core()?;
     match api.readiness.phase() {
-        Phase::Opening => Err(Problem::new(ProblemKind::NotReady, "webhookd opens its storage").retry_after_s(2)),
         Phase::Draining if changes => Err(Problem::new(ProblemKind::NotReady, "webhookd is stopping").retry_after_s(5)),
-        Phase::Draining | Phase::Ready | Phase::Full(_) => Ok(()),
+        _ => Ok(()),
     }
 }

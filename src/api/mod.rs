@@ -40,7 +40,8 @@ mod tests;
 pub mod tokens;
 mod wire;
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use tokio::sync::Semaphore;
 
@@ -48,6 +49,7 @@ pub use listen::{BindError, Listener, Place, SocketFile};
 pub use serve::serve;
 
 use self::body::Holdings;
+use self::problem::{Problem, ProblemKind};
 use self::targets::Targets;
 use self::tokens::Tokens;
 use crate::clock::SharedClock;
@@ -58,53 +60,56 @@ use crate::model::roster::Roster;
 use crate::observe::Metrics;
 use crate::outbox::Outbox;
 
-/// Whether the daemon takes events, as the daemon itself sees it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// Whether the daemon takes events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
     /// It opens its storage.
-    #[default]
     Opening,
     /// It takes events.
     Ready,
     /// It stops.
     Draining,
-    /// The storage is out of room, and why. What is stored is served and delivered, and the outbox itself answers those
-    /// who post.
-    Full(String),
+    /// The storage is out of room. What is stored is served and delivered, and the outbox itself answers those who post.
+    Full,
 }
 
-/// The phase of the daemon, which the daemon sets and the API answers by.
+/// What requests are served from. It is there once the storage is open.
+#[derive(Debug)]
+pub struct Core {
+    /// Where events are stored and read.
+    pub outbox: Outbox,
+    /// Where operators' wishes go.
+    pub control: Control,
+}
+
+/// How far the daemon is: it tells the API, and the API answers by it.
 #[derive(Debug, Default)]
 pub struct Readiness {
-    phase: RwLock<Phase>,
+    core: OnceLock<Core>,
+    draining: AtomicBool,
 }
 
 impl Readiness {
-    /// The daemon takes events, again or for the first time. A daemon that stops goes on stopping.
-    pub fn set_ready(&self) {
-        self.set(Phase::Ready);
-    }
-
-    /// The storage is out of room, and why. A daemon that stops goes on stopping.
-    pub fn set_full(&self, reason: impl Into<String>) {
-        self.set(Phase::Full(reason.into()));
+    /// The storage is open: requests are served from now on.
+    pub fn set_ready(&self, core: Core) {
+        // A daemon opens its storage once; a second core would be a second daemon.
+        let first = self.core.set(core).is_ok();
+        debug_assert!(first, "the storage is opened once");
     }
 
     /// The daemon stops.
     pub fn set_draining(&self) {
-        self.set(Phase::Draining);
+        self.draining.store(true, Ordering::Relaxed);
     }
 
     /// The phase now.
     #[must_use]
     pub fn phase(&self) -> Phase {
-        self.phase.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn set(&self, next: Phase) {
-        let mut phase = self.phase.write().unwrap_or_else(PoisonError::into_inner);
-        if *phase != Phase::Draining {
-            *phase = next;
+        match self.core.get() {
+            None => Phase::Opening,
+            Some(_) if self.draining.load(Ordering::Relaxed) => Phase::Draining,
+            Some(core) if core.outbox.is_full() => Phase::Full,
+            Some(_) => Phase::Ready,
         }
     }
 }
@@ -112,17 +117,13 @@ impl Readiness {
 /// What the API stands on.
 #[derive(Debug)]
 pub struct Front {
-    /// Where events are stored and read.
-    pub outbox: Outbox,
-    /// Where operators' wishes go.
-    pub control: Control,
     /// Endpoints, tokens, limits.
     pub config: Arc<Config>,
     /// Numbers of endpoint names.
     pub roster: Arc<Roster>,
     /// The time.
     pub clock: SharedClock,
-    /// Whether the daemon takes events.
+    /// Whether the daemon takes events, and from where.
     pub readiness: Arc<Readiness>,
     /// What `GET /metrics` shows, and what the API counts in.
     pub metrics: Arc<Metrics>,
@@ -131,8 +132,6 @@ pub struct Front {
 /// A front with what is made of it once, before the first request.
 #[derive(Debug)]
 struct Api {
-    outbox: Outbox,
-    control: Control,
     config: Arc<Config>,
     roster: Arc<Roster>,
     clock: SharedClock,
@@ -147,10 +146,8 @@ struct Api {
 
 impl Api {
     fn new(front: &Front) -> Arc<Self> {
-        let Front { outbox, control, config, roster, clock, readiness, metrics } = front;
+        let Front { config, roster, clock, readiness, metrics } = front;
         Arc::new(Self {
-            outbox: outbox.clone(),
-            control: control.clone(),
             config: Arc::clone(config),
             roster: Arc::clone(roster),
             clock: Arc::clone(clock),
@@ -161,5 +158,11 @@ impl Api {
             holdings: Holdings::new(limits::API_BODIES_BYTES_MAX),
             replays: Arc::new(Semaphore::new(limits::ENDPOINT_REPLAYS_MAX)),
         })
+    }
+
+    /// What the request is served from, once that is open.
+    fn core(&self) -> Result<&Core, Problem> {
+        let opening = || Problem::new(ProblemKind::NotReady, "webhookd opens its storage").retry_after_s(2);
+        self.readiness.core.get().ok_or_else(opening)
     }
 }

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::targets::Targets;
-use super::{Front, Listener, Phase, Readiness, serve};
+use super::{Core, Front, Listener, Phase, Readiness, serve};
 use crate::clock::{ManualClock, ManualHandle, SharedClock, UnixMs};
 use crate::config::{Config, Listen};
 use crate::deliver::{HttpCourier, OwnListeners};
@@ -96,9 +96,22 @@ impl Bench {
 
     /// `api` is put into the config's `[api]`.
     async fn with(api: &str) -> Self {
+        Self::changed(api, |_| {}).await
+    }
+
+    async fn changed(api: &str, change: impl FnOnce(&mut Config)) -> Self {
+        let (bench, core) = Self::opening(api, change).await;
+        bench.readiness.set_ready(core);
+        bench
+    }
+
+    /// A daemon that serves already and has not yet opened its storage, as the API sees it.
+    async fn opening(api: &str, change: impl FnOnce(&mut Config)) -> (Self, Core) {
         let folder = tempfile::tempdir().unwrap();
         let dir = folder.path().join("data");
-        let config = Arc::new(config(&format!("[api]\n{api}\n[storage]\ndir = {dir:?}\n{ENDPOINTS}")));
+        let mut config = config(&format!("[api]\n{api}\n[storage]\ndir = {dir:?}\n{ENDPOINTS}"));
+        change(&mut config);
+        let config = Arc::new(config);
         let clock = ManualClock::at(NOW);
         let shared: SharedClock = Arc::new(ManualHandle(Arc::clone(&clock)));
         let (roster, metrics, readiness) = (Roster::shared(), Metrics::shared(), Arc::new(Readiness::default()));
@@ -128,8 +141,6 @@ impl Bench {
         let (stop, tracker) = (CancellationToken::new(), TaskTracker::new());
         let running = dispatcher.start(config.endpoints.values(), &paused, stop.clone(), &tracker);
         let front = Front {
-            outbox: outbox.clone(),
-            control: running.control,
             config,
             roster: Arc::clone(&roster),
             clock: shared,
@@ -139,8 +150,8 @@ impl Bench {
         let listener = Listener::bind(&Listen::Tcp("127.0.0.1:0".parse().unwrap())).await.unwrap();
         let address = listener.tcp_address().unwrap();
         tracker.spawn(serve(listener, Arc::new(front), stop.clone(), tracker.clone()));
-        readiness.set_ready();
-        Self { address, outbox, roster, clock, readiness, metrics, stop, tracker, _folder: folder }
+        let core = Core { outbox: outbox.clone(), control: running.control };
+        (Self { address, outbox, roster, clock, readiness, metrics, stop, tracker, _folder: folder }, core)
     }
 
     async fn send(&self, request: Request<Full<Bytes>>) -> Got {

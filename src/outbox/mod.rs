@@ -137,6 +137,7 @@ struct Inner {
     /// Bytes of events that may wait for the writer.
     room: Arc<Semaphore>,
     readers: Readers,
+    size_bytes_max: u64,
     writer: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -293,6 +294,7 @@ impl Outbox {
         let readers = Readers::start(&store).map_err(engine)?;
         let (commands, queue) = mpsc::channel(WRITER_QUEUE_MAX);
         let (news, told) = mpsc::channel(SCHEDULE_QUEUE_MAX);
+        let size_bytes_max = options.size_bytes_max;
         let mut writer = Writer {
             store: Arc::clone(&store),
             current: recovered.current,
@@ -312,7 +314,7 @@ impl Outbox {
             .spawn(move || writer.run(&runtime, queue))
             .map_err(engine)?;
         let room = Arc::new(Semaphore::new(WRITER_QUEUE_BYTES_MAX));
-        let inner = Inner { store, commands, room, readers, writer: Mutex::new(Some(thread)) };
+        let inner = Inner { store, commands, room, readers, size_bytes_max, writer: Mutex::new(Some(thread)) };
         Ok(Opened { outbox: Self { inner: Arc::new(inner) }, news: told, endpoint_states })
     }
 
@@ -427,9 +429,9 @@ impl Outbox {
         let _ = closed.await;
     }
 
-    /// The folder's bytes on disk, as last measured.
+    /// Whether new events are refused because the data folder has reached its limit.
     #[must_use]
-    pub fn disk_bytes(&self) -> u64 {
-        self.inner.store.disk_bytes()
+    pub fn is_full(&self) -> bool {
+        self.inner.store.disk_bytes() >= self.inner.size_bytes_max
     }
 }

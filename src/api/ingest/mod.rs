@@ -3,7 +3,7 @@
 //! | file | job |
 //! |---|---|
 //! | `scan` | JSON read once, as text |
-//! | `json`, `raw`, `cloudevents` | one way in each: a request to [`Draft`](draft::Draft)s |
+//! | `json`, `raw`, `cloudevents` | one way in each: a request to [`Draft`]s |
 //! | `draft` | a draft to an event: id, fingerprint, targets |
 //! | `trace` | `traceparent` |
 
@@ -151,7 +151,7 @@ async fn store(api: &Api, posted: Posted) -> Result<Answer, Problem> {
         events.push(draft.into_event(&api.targets, now, key)?);
     }
     let ids_given: Vec<bool> = events.iter().map(|event: &NewEvent| event.id_given).collect();
-    let accepted = api.outbox.accept(events).await.map_err(|error| refused(error, form, &ids_given))?;
+    let accepted = api.core()?.outbox.accept(events).await.map_err(|error| refused(error, form, &ids_given))?;
     let duplicates = accepted.iter().filter(|one| one.duplicate).count();
     let stored = accepted.len() - duplicates;
     // A request that changed nothing says so: 200, whatever its form.

@@ -186,16 +186,19 @@ async fn bodies_past_the_limit_or_compressed_are_refused_and_the_daemon_goes_on(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_daemon_that_opens_or_stops_takes_nothing() {
-    let bench = Bench::start().await;
+    let (bench, core) = Bench::opening("", |_| {}).await;
     let event = r#"{"type":"a","data":1}"#;
-    assert_eq!(bench.get("/readyz").await.json(), serde_json::json!({"status": "ready"}));
-    bench.readiness.set_full("no room on the disk");
     let got = bench.get("/readyz").await;
-    assert_eq!(got.status, 503);
-    assert_eq!(got.json(), serde_json::json!({"status": "full", "reason": "no room on the disk"}));
-    assert_eq!(bench.post("/v1/events", event).await.status, 202, "the outbox has the last word");
+    assert_eq!((got.status.as_u16(), got.json()), (503, serde_json::json!({"status": "opening"})));
+    assert_eq!((bench.get("/healthz").await.status.as_u16(), bench.get("/metrics").await.status.as_u16()), (200, 200));
+    for path in ["/v1/events", "/v1/endpoints", "/v1/events/evt_1"] {
+        assert_eq!(bench.get(path).await.problem(), (503, "not-ready".to_owned()), "{path}");
+    }
+    assert_eq!(bench.post("/v1/events", event).await.problem(), (503, "not-ready".to_owned()));
+    bench.readiness.set_ready(core);
+    assert_eq!(bench.get("/readyz").await.json(), serde_json::json!({"status": "ready"}));
+    assert_eq!(bench.post("/v1/events", event).await.status, 202);
     bench.readiness.set_draining();
-    bench.readiness.set_ready();
     assert_eq!(bench.readiness.phase(), Phase::Draining);
     assert_eq!(
         (bench.get("/readyz").await.status, bench.get("/healthz").await.status),
@@ -205,5 +208,18 @@ async fn a_daemon_that_opens_or_stops_takes_nothing() {
     assert_eq!(got.problem(), (503, "not-ready".to_owned()));
     assert!(got.head.headers().contains_key("retry-after"));
     assert_eq!(bench.get("/v1/events").await.status, 200);
+    bench.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_folder_refuses_new_events_and_serves_the_old_ones() {
+    let bench = Bench::changed("", |config| config.storage.size_bytes_max = 1).await;
+    assert_eq!(bench.post("/v1/events", r#"{"type":"a","data":1,"id":"first"}"#).await.status, 202);
+    let got = bench.get("/readyz").await;
+    assert_eq!((got.status.as_u16(), got.json()["status"].as_str()), (503, Some("full")));
+    let got = bench.post("/v1/events", r#"{"type":"a","data":2}"#).await;
+    assert_eq!(got.problem(), (503, "storage-full".to_owned()));
+    assert!(got.head.headers().contains_key("retry-after"));
+    assert_eq!(bench.get("/v1/events/first").await.status, 200);
     bench.stop().await;
 }
