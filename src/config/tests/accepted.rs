@@ -110,6 +110,15 @@ fn certificates_are_public_and_their_keys_are_not() {
 }
 
 #[test]
+fn unsigned_can_be_said_both_ways() {
+    for sign in ["\"none\"", "{ scheme = \"none\" }"] {
+        let text = format!("[endpoint.a]\nurl = \"https://a.example.com/\"\nsign = {sign}\n");
+        let config = Place::new().parse(&text).unwrap_or_else(|errors| panic!("{sign}: {errors}"));
+        assert!(config.endpoints["a"].signing.is_empty(), "{sign}");
+    }
+}
+
+#[test]
 fn what_is_not_acted_on_yet_is_said() {
     let lines = "order = \"strict\"\nrate_limit = \"1/s\"\nbreaker = { failures = 1 }\ndisable_after = \"1d\"";
     let warnings = parse(&endpoint(lines)).unwrap().warnings;
