@@ -38,8 +38,8 @@ impl Writer {
         if failed { Err(AcceptError::Failed) } else { Ok(count) }
     }
 
-    /// Adds what is pending now to `revived`. On an error that may be something too: rows whose write or sync failed may
-    /// still be there when the generation is opened again, so they count.
+    /// Adds what is pending now to `revived`. After a failed sync that is something too: the rows are there when the
+    /// generation is opened again, durable or not, so they count.
     fn revive(
         &self,
         slot: &Slot,
@@ -85,7 +85,8 @@ impl Writer {
         if slot.life(|life| std::mem::take(&mut life.marked_done)) {
             generation.set_done(None)?;
         }
-        let written = generation.append_settlements(&settlements).and_then(|()| generation.sync());
+        generation.append_settlements(&settlements)?;
+        let written = generation.sync();
         slot.life(|life| {
             life.pending += settlements.len() as u64;
             life.changed_at = now;

@@ -45,7 +45,8 @@ pub(super) struct Slot {
     life: Mutex<Life>,
 }
 
-/// The way to the open generation. Whoever opens one holds its lock meanwhile, so that only one does.
+/// The way to the open generation. Whoever opens one holds its lock meanwhile, so that only one does. This lock comes before
+/// those of the store.
 #[derive(Debug, Default)]
 struct Handle {
     generation: Weak<Generation>,
@@ -178,7 +179,9 @@ impl Store {
 
     /// Forgets a generation and removes it from the disk.
     pub(super) fn remove(&self, no: u32) -> std::io::Result<()> {
-        if let Some(slot) = self.slots.write().unwrap_or_else(PoisonError::into_inner).remove(&no) {
+        let removed = self.slots.write().unwrap_or_else(PoisonError::into_inner).remove(&no);
+        // The lock on the slots is let go of first: whoever is just opening the generation asks for it.
+        if let Some(slot) = removed {
             slot.handle().gone = true;
         }
         self.recent().retain(|generation| generation.no() != no);
@@ -326,5 +329,45 @@ impl Store {
         {
             tracing::warn!(generation = closed.no(), %error, "a generation could not be synced when it was closed");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+
+    #[test]
+    fn removing_a_generation_that_is_just_being_opened_waits_and_holds_nobody_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Arc::new(Store::new(Folder::open(dir.path()).unwrap(), Roster::shared()));
+        let life = Life { pending: 0, last_at: UnixMs(0), disorder_ms: 0, changed_at: UnixMs(0), marked_done: false };
+        for no in [1, 2] {
+            let slot = Slot::new(no, Ids::Live(HashMap::new()), life);
+            store.open(&slot).unwrap();
+            store.add(slot);
+        }
+        let slot = store.slot(1).unwrap();
+        let opening = slot.handle();
+        let (told, tells) = mpsc::channel();
+        let removing = {
+            let store = Arc::clone(&store);
+            std::thread::spawn(move || store.remove(1))
+        };
+        let looking = {
+            let store = Arc::clone(&store);
+            std::thread::spawn(move || {
+                while store.slot(1).is_some() {
+                    std::thread::sleep(CLOSING_PAUSE);
+                }
+                told.send(store.slot(2).is_some()).unwrap();
+            })
+        };
+        assert_eq!(tells.recv_timeout(Duration::from_secs(10)), Ok(true), "the slots can be asked for meanwhile");
+        assert!(!removing.is_finished());
+        drop(opening);
+        removing.join().unwrap().unwrap();
+        looking.join().unwrap();
+        assert!(matches!(store.open(&slot), Err(StoreError::Gone)));
     }
 }
