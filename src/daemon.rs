@@ -66,6 +66,7 @@ pub struct Daemon {
     /// Ends the dispatcher, which lets attempts under way finish.
     stop: CancellationToken,
     drained: CancellationToken,
+    dispatcher_ended: CancellationToken,
     /// Ends the front.
     hang_up: CancellationToken,
     serving: TaskTracker,
@@ -122,7 +123,8 @@ impl Daemon {
         metrics.ready.set(1);
         let dir = config.storage.dir.display();
         tracing::info!(address, endpoints = config.endpoints.len(), pending, %dir, "ready");
-        Ok(Self { address, stop, drained: running.drained, hang_up, serving, outbox, clock, readiness, metrics })
+        let (drained, dispatcher_ended) = (running.drained, running.ended);
+        Ok(Self { address, stop, drained, dispatcher_ended, hang_up, serving, outbox, clock, readiness, metrics })
     }
 
     /// Where the API listens: `http://…` or `unix:…`, with the port that was really bound.
@@ -135,6 +137,15 @@ impl Daemon {
     #[must_use]
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
+    }
+
+    /// Completes where a part that everything depends on has ended though nobody stopped it, and tells which. The daemon is of
+    /// no use then: it should stop and be started again.
+    pub async fn broken(&self) -> &'static str {
+        tokio::select! {
+            () = self.outbox.ended() => "the outbox's writer",
+            () = self.dispatcher_ended.cancelled() => "the dispatcher",
+        }
     }
 
     /// Stops the daemon: requests and attempts under way may finish for at most `drain_ms` milliseconds.
@@ -194,9 +205,11 @@ pub enum Ended {
     InOrder,
     /// A second signal came while it drained: leave at once.
     AtOnce,
+    /// A part of it failed. What was accepted is in the outbox.
+    Broken,
 }
 
-/// Starts a daemon and runs it until SIGTERM or SIGINT.
+/// Starts a daemon and runs it until SIGTERM or SIGINT, or until a part of it fails.
 ///
 /// # Errors
 /// See [`StartError`].
@@ -209,6 +222,11 @@ pub async fn run_until_signalled(config: Arc<Config>) -> Result<Ended, StartErro
         tokio::select! {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
+            part = daemon.broken() => {
+                tracing::error!("{part} ended, which is a fault in webhookd; stopping, so that a new start can go on");
+                daemon.stop(0).await;
+                return Ok(Ended::Broken);
+            }
             _ = hangup.recv() => tracing::warn!("SIGHUP: this version reads its config at start only; restart to apply it"),
         }
     }

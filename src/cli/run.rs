@@ -30,8 +30,8 @@ Examples:
   webhookd run --config webhookd.toml --log json
 
 SIGTERM and Ctrl-C stop it: it takes no more events, lets attempts under way end, and exits with 0. A second one stops it \
-at once; nothing that was accepted is lost either way. Exit codes: 1 it could not start, or was \
-stopped at once; 2 the config is wrong.";
+at once; nothing that was accepted is lost either way. Exit codes: 1 it could not start, was \
+stopped at once, or failed; 2 the config is wrong.";
 
 pub(super) fn run(args: &RunArgs) -> Outcome {
     logging::start(args.log)?;
@@ -47,6 +47,9 @@ pub(super) fn run(args: &RunArgs) -> Outcome {
             Ok(Ended::InOrder) => Ok(()),
             Ok(Ended::AtOnce) => {
                 Err(Failure::failed("stopped at once; what was under way is pending at the next start"))
+            }
+            Ok(Ended::Broken) => {
+                Err(Failure::failed("a part of webhookd failed; what was accepted is pending at the next start"))
             }
             Err(error) => Err(Failure::from(anyhow::Error::new(error))),
         }

@@ -1,6 +1,9 @@
 //! One attempt from start to settlement. Runs as a task of its own, its permit taken before it was spawned.
 
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::task::Poll;
 
 use super::decide::{Decision, decide};
 use super::health::LastError;
@@ -8,14 +11,17 @@ use crate::clock::{SharedClock, UnixMs};
 use crate::config::Endpoint;
 use crate::deliver::{Attempted, Courier, Job};
 use crate::model::attempt::{Attempt, AttemptError};
-use crate::model::delivery::{DeliveryRef, Settlement, Standing};
+use crate::model::delivery::{DeliveryRef, Progress, Settlement, Standing};
 use crate::model::endpoint::EndpointState;
 use crate::model::event::Event;
 use crate::observe::Metrics;
 use crate::observe::happening::{AttemptEnded, Delivered, Died, EndpointDisabled};
-use crate::outbox::Outbox;
+use crate::outbox::{Outbox, ReadError};
 use crate::policy::answer::Verdict;
 use crate::schedule::Start;
+
+/// When an event is tried again that the storage did not give out, in milliseconds.
+const STORAGE_AGAIN_MS: u64 = 10_000;
 
 /// What an attempt works with; shared by all.
 #[derive(Debug)]
@@ -39,15 +45,25 @@ pub(super) struct Ended {
 }
 
 impl<C: Courier> Workshop<C> {
-    /// Makes the attempt and settles it.
+    /// Makes the attempt and settles it, whatever comes: a delivery whose end is never told would keep its permit and
+    /// wait for the next start.
     pub(super) async fn attempt(&self, start: Start, endpoint: Arc<Endpoint>, random: f64) -> Ended {
+        let (delivery, before) = (start.delivery, start.progress);
+        match caught(self.try_attempt(start, Arc::clone(&endpoint), random)).await {
+            Some(ended) => ended,
+            None => self.panicked(delivery, before, &endpoint, random).await,
+        }
+    }
+
+    async fn try_attempt(&self, start: Start, endpoint: Arc<Endpoint>, random: f64) -> Ended {
         let n = start.progress.made.saturating_add(1);
         let event = match start.fresh {
             Some(event) => Ok(event),
             None => match self.outbox.load(start.delivery.event).await {
                 Ok(Some(event)) => Ok(event),
                 Ok(None) => Err("the event is not in the outbox".to_owned()),
-                Err(error) => Err(error.to_string()),
+                Err(error @ ReadError::Damaged(_)) => Err(error.to_string()),
+                Err(error) => return self.unread(start.delivery, start.progress, &endpoint, &error),
             },
         };
         let attempted = match &event {
@@ -94,6 +110,40 @@ impl<C: Courier> Workshop<C> {
         Ended { delivery: start.delivery, decision, duration_ms, at: now, error }
     }
 
+    /// The storage could not be read this time: no attempt was made, and the endpoint's schedule is not used up by it.
+    fn unread(&self, delivery: DeliveryRef, progress: Progress, endpoint: &Endpoint, error: &ReadError) -> Ended {
+        tracing::error!(
+            generation = delivery.event.generation,
+            seq = delivery.event.seq,
+            endpoint = %endpoint.name,
+            %error,
+            "an event could not be read for its delivery; it is tried again shortly"
+        );
+        let at = self.clock.wall();
+        let standing = Standing::Pending { next_at: at.plus_ms(STORAGE_AGAIN_MS) };
+        let decision = Decision { standing, progress, endpoint: None, hold_ms: None };
+        // Nothing is stored: the delivery stands where it stood.
+        let error = Some(LastError { at, status: None, error: AttemptError::Storage });
+        Ended { delivery, decision, duration_ms: 0, at, error }
+    }
+
+    /// The attempt ended in a panic, a fault of this program. It counts as one, so that it is not repeated for ever.
+    async fn panicked(&self, delivery: DeliveryRef, before: Progress, endpoint: &Endpoint, random: f64) -> Ended {
+        tracing::error!(
+            generation = delivery.event.generation,
+            seq = delivery.event.seq,
+            endpoint = %endpoint.name,
+            "an attempt panicked, which is a fault in webhookd; it is tried again on the schedule"
+        );
+        let at = self.clock.wall();
+        let verdict = Verdict::Retry { hint_ms: None, hold_endpoint: false };
+        let decision = decide(verdict, &endpoint.retry, before, random, at);
+        let Decision { standing, progress, .. } = decision;
+        self.outbox.settle(Settlement { delivery, attempt: None, standing, progress }).await;
+        let error = Some(LastError { at, status: None, error: AttemptError::Protocol });
+        Ended { delivery, decision, duration_ms: 0, at, error }
+    }
+
     async fn disable(&self, endpoint: &Endpoint, delivery: DeliveryRef, state: EndpointState) {
         if let EndpointState::Disabled { reason, .. } = state {
             EndpointDisabled { endpoint: &endpoint.name, reason: reason.word() }.tell(&self.metrics);
@@ -137,6 +187,16 @@ impl<C: Courier> Workshop<C> {
             }
         }
     }
+}
+
+/// What `future` comes to; `None` where it panics.
+async fn caught<F: Future>(future: F) -> Option<F::Output> {
+    let mut future = std::pin::pin!(future);
+    poll_fn(move |context| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))) {
+        Ok(polled) => polled.map(Some),
+        Err(_) => Poll::Ready(None),
+    })
+    .await
 }
 
 fn unreadable(at: UnixMs) -> Attempted {

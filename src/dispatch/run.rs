@@ -56,6 +56,9 @@ pub struct Running {
     pub control: Control,
     /// Cancelled once it has stopped starting attempts and the last one under way is settled.
     pub drained: CancellationToken,
+    /// Cancelled once its task has ended, in order or not. While the daemon is not stopping that is a fault: nothing would
+    /// be delivered any more.
+    pub ended: CancellationToken,
 }
 
 /// The moment on the monotonic clock that stands for a wall-clock time.
@@ -102,18 +105,27 @@ impl<C: Courier> Dispatcher<C> {
             tracker: tracker.clone(),
             starts: Vec::new(),
         };
-        tracker.spawn(task.run(Inputs { news: self.news, ends, asked, stop, drained: drained.clone() }));
-        Running { control, drained }
+        let task = task.run(Inputs { news: self.news, ends, asked, stop, drained: drained.clone() });
+        let ended = CancellationToken::new();
+        let guard = ended.clone().drop_guard();
+        tracker.spawn(async move {
+            let _guard = guard;
+            task.await;
+        });
+        Running { control, drained, ended }
     }
 }
 
 /// Puts a recovered or revived delivery on the schedule.
+///
+/// A wall clock that lies before the event's acceptance is wrong: a machine without a clock of its own starts in the past.
+/// Measured against it a retry would wait for years, so it is measured against the acceptance then.
 pub fn admit(schedule: &mut Schedule, waiting: &Waiting, clock: &SharedClock) {
     let mono = clock.mono();
     let entry = Entry {
         delivery: waiting.delivery,
         accepted_at: waiting.accepted_at,
-        due: due(waiting.next_at, clock.wall(), mono),
+        due: due(waiting.next_at, clock.wall().max(waiting.accepted_at), mono),
         progress: waiting.progress,
     };
     schedule.admit(entry, None, mono);

@@ -42,6 +42,7 @@ impl Courier for Wire {
     async fn attempt(&self, job: Job) -> Attempted {
         let at = self.0.clock.wall();
         let verdict = *self.0.answer.lock().unwrap();
+        assert!(job.event.id.as_str() != "cursed" || job.n > 2, "a panic on purpose");
         self.0.told.send((job.event.id.to_string(), job.n, at)).unwrap();
         let ok = matches!(verdict, Verdict::Delivered);
         Attempted {
@@ -61,6 +62,7 @@ struct World {
     clock: Arc<ManualClock>,
     network: Arc<Network>,
     attempts: mpsc::UnboundedReceiver<(String, u16, UnixMs)>,
+    generation_bytes: u64,
 }
 
 struct Run {
@@ -100,7 +102,7 @@ impl World {
         let (told, attempts) = mpsc::unbounded_channel();
         let shared: SharedClock = Arc::new(ManualHandle(Arc::clone(&clock)));
         let network = Arc::new(Network { clock: shared, answer: Mutex::new(answer), told });
-        Self { dir: tempfile::tempdir().unwrap(), clock, network, attempts }
+        Self { dir: tempfile::tempdir().unwrap(), clock, network, attempts, generation_bytes: u64::MAX }
     }
 
     async fn start(&self, retry: RetryPolicy) -> Run {
@@ -111,7 +113,7 @@ impl World {
             retention_ms: 7 * 24 * 3600 * 1000,
             size_bytes_max: u64::MAX,
             durability: Durability::Fsync,
-            generation_bytes: u64::MAX,
+            generation_bytes: self.generation_bytes,
         };
         let mut schedule = Schedule::new(64);
         let admit = |waiting| super::admit(&mut schedule, &waiting, &clock);
@@ -129,7 +131,7 @@ impl World {
             seed: 7,
         };
         let running = dispatcher.start([endpoint(retry)].iter(), &opened.endpoint_states, stop.clone(), &tracker);
-        let Running { control, drained } = running;
+        let Running { control, drained, .. } = running;
         Run { outbox: opened.outbox, control, roster, stop, drained, tracker }
     }
 
@@ -298,5 +300,73 @@ async fn a_disabled_endpoint_stays_so_over_a_restart_until_it_is_resumed() {
     assert_eq!(tried, BTreeMap::from([("first".to_owned(), 2), ("second".to_owned(), 1)]));
     assert_eq!(run.settled("second", 1).await.state(), DeliveryState::Delivered);
     assert_eq!(run.control.pause("nobody").await.unwrap_err(), ControlError::UnknownEndpoint);
+    run.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_attempt_that_panics_keeps_no_permit_and_is_tried_again_on_the_schedule() {
+    let mut world = World::new(Verdict::Delivered);
+    let run = world.start(RetryPolicy { waits_ms: vec![1_000; 5], jitter: 0.0, retry_after_ms_max: 0 }).await;
+    run.post("cursed", None, START).await;
+    for _ in 0..2 {
+        while run.idle().await.next_attempt_at.is_none_or(|at| at <= run_now(&world)) {
+            tokio::task::yield_now().await;
+        }
+        world.clock.advance_ms(1_000);
+    }
+    assert_eq!(world.attempts.recv().await.unwrap(), ("cursed".to_owned(), 3, START.plus_ms(2_000)));
+    while run.stored("cursed").await.deliveries[0].standing != Standing::Delivered {
+        tokio::task::yield_now().await;
+    }
+    run.stop().await;
+}
+
+fn run_now(world: &World) -> UnixMs {
+    world.network.clock.wall()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_with_a_clock_far_in_the_past_does_not_strand_retries() {
+    let mut world = World::new(RETRY);
+    let policy = RetryPolicy { waits_ms: vec![60_000], jitter: 0.0, retry_after_ms_max: 0 };
+    let run = world.start(policy.clone()).await;
+    run.post("e", None, START).await;
+    run.settled("e", 1).await;
+    run.stop().await;
+    assert_eq!(world.attempts.recv().await.unwrap().1, 1);
+    world.clock.set_wall(UnixMs(0));
+    let run = world.start(policy).await;
+    run.idle().await;
+    world.clock.advance_ms(60_000);
+    assert_eq!(world.attempts.recv().await.unwrap().1, 2);
+    run.settled("e", 2).await;
+    run.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_storage_that_cannot_be_read_uses_up_no_attempts() {
+    let mut world = World::new(Verdict::Delivered);
+    world.generation_bytes = 1;
+    let run = world.start(RetryPolicy { waits_ms: Vec::new(), jitter: 0.0, retry_after_ms_max: 0 }).await;
+    run.post("later", Some(START.plus_ms(60_000)), START).await;
+    // So many other generations that the first is closed.
+    for n in 0..8 {
+        run.post(&format!("e{n}"), None, START).await;
+        run.settled(&format!("e{n}"), 1).await;
+        world.attempts.recv().await.unwrap();
+    }
+    let (folder, away) = (world.dir.path().join("data/outbox/00000001"), world.dir.path().join("away"));
+    std::fs::rename(&folder, &away).unwrap();
+    world.clock.advance_ms(60_000);
+    while run.idle().await.last_error.is_none_or(|last| last.error != AttemptError::Storage) {
+        tokio::task::yield_now().await;
+    }
+    assert!(!folder.exists(), "nothing is put in its place");
+    std::fs::rename(&away, &folder).unwrap();
+    // With no wait in its schedule, one attempt is all that the delivery has.
+    assert_eq!(run.stored("later").await.deliveries[0].standing, Standing::Pending { next_at: START.plus_ms(60_000) });
+    world.clock.advance_ms(10_000);
+    assert_eq!(world.attempts.recv().await.unwrap(), ("later".to_owned(), 1, START.plus_ms(70_000)));
+    assert_eq!(run.settled("later", 1).await, Standing::Delivered);
     run.stop().await;
 }

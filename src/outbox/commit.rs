@@ -39,9 +39,9 @@ pub(super) fn look_up(store: &Store, new: &NewEvent, from: u32) -> Result<Option
     Ok(None)
 }
 
-/// Whether [`look_up`] has to read sealed generations.
-pub(super) fn needs_disk(store: &Store, new: &NewEvent) -> bool {
-    subjects(new).any(|(hash, _)| store.may_be_sealed(hash))
+/// Whether [`look_up`] has to read old generations, where the writer looks from `horizon` on.
+pub(super) fn needs_disk(store: &Store, new: &NewEvent, horizon: u32) -> bool {
+    subjects(new).any(|(hash, _)| store.may_be_old(hash, horizon))
 }
 
 enum Subject<'a> {
@@ -81,8 +81,10 @@ impl Stage {
             match self.add_one(index, new, known, horizon) {
                 Ok(one) => accepted.push(one),
                 Err(error) => {
+                    if self.events.len() > first {
+                        self.by_hash.retain(|_, staged| *staged < first);
+                    }
                     self.events.truncate(first);
-                    self.by_hash.retain(|_, staged| *staged < first);
                     return Err(error);
                 }
             }

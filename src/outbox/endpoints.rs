@@ -66,14 +66,18 @@ impl EndpointStates {
 
     /// Changes one state and writes all, durably.
     pub(super) fn set(&mut self, name: EndpointName, state: EndpointState) -> io::Result<()> {
+        let mut states = self.states.clone();
         match state {
-            EndpointState::Active => self.states.remove(&name),
-            other => self.states.insert(name, other),
+            EndpointState::Active => states.remove(&name),
+            other => states.insert(name, other),
         };
-        let rows: Vec<Row> = self.states.iter().map(|(name, state)| row(name, *state)).collect();
+        let rows: Vec<Row> = states.iter().map(|(name, state)| row(name, *state)).collect();
         let mut value = frame::begin(64 * rows.len());
         bincode::serialize_into(&mut value, &rows).map_err(io::Error::other)?;
-        write_durably(&self.path, &frame::close(KEY, value))
+        write_durably(&self.path, &frame::close(KEY, value))?;
+        // Only now: a state that was refused must not be written later, along with another endpoint's.
+        self.states = states;
+        Ok(())
     }
 }
 

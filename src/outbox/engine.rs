@@ -53,7 +53,7 @@ pub(super) enum EngineError {
         /// The database.
         path: PathBuf,
     },
-    /// sled panicked, now or earlier.
+    /// sled panicked, or a write or an fsync failed earlier.
     #[error("{0}: the storage engine failed; the generation has to be opened again")]
     Panicked(&'static str),
 }
@@ -65,6 +65,8 @@ pub(super) struct Engine {
     /// A second handle on sled's log, for `fdatasync`.
     log: File,
     failed: AtomicBool,
+    #[cfg(test)]
+    fsync_fails: AtomicBool,
 }
 
 /// A stored value, shared with the engine's cache.
@@ -110,7 +112,13 @@ impl Engine {
             sync_dir(parent)?;
         }
         let log = File::options().read(true).write(true).open(&path).map_err(io("cannot open", &path))?;
-        Ok(Self { db, log, failed: AtomicBool::new(false) })
+        Ok(Self {
+            db,
+            log,
+            failed: AtomicBool::new(false),
+            #[cfg(test)]
+            fsync_fails: AtomicBool::new(false),
+        })
     }
 
     fn guarded<T>(&self, what: &'static str, act: impl FnOnce(&sled::Db) -> sled::Result<T>) -> Result<T, EngineError> {
@@ -126,15 +134,20 @@ impl Engine {
         }
     }
 
+    /// A call that changes something. sled refuses every call after a write that failed, so the engine has failed for good.
+    fn write<T>(&self, what: &'static str, act: impl FnOnce(&sled::Db) -> sled::Result<T>) -> Result<T, EngineError> {
+        self.guarded(what, act).inspect_err(|_| self.failed.store(true, Ordering::Relaxed))
+    }
+
     /// Writes a value; readers see it at once, [`Engine::sync`] makes it durable.
     pub(super) fn put(&self, key: &[u8], value: Vec<u8>) -> Result<(), EngineError> {
         debug_assert!(value.len() <= STORED_VALUE_BYTES_MAX, "a value of {} bytes would make a blob", value.len());
-        self.guarded("cannot write", |db| db.insert(key, value)).map(drop)
+        self.write("cannot write", |db| db.insert(key, value)).map(drop)
     }
 
     /// Removes a value.
     pub(super) fn remove(&self, key: &[u8]) -> Result<(), EngineError> {
-        self.guarded("cannot remove", |db| db.remove(key)).map(drop)
+        self.write("cannot remove", |db| db.remove(key)).map(drop)
     }
 
     /// The value under `key`.
@@ -160,6 +173,16 @@ impl Engine {
         self.guarded("cannot read", |db| db.range([kind].as_slice()..[kind + 1].as_slice()).next_back().transpose())
     }
 
+    /// Removes every key of `kind` from `from` on.
+    pub(super) fn clear(&self, kind: u8, from: &[u8]) -> Result<(), EngineError> {
+        self.write("cannot remove", |db| {
+            for key in db.range(from..[kind + 1].as_slice()).keys() {
+                db.remove(key?)?;
+            }
+            Ok(())
+        })
+    }
+
     /// Calls `each` for every key of `kind` from `from` on, until it says `false`.
     pub(super) fn scan(
         &self,
@@ -180,17 +203,31 @@ impl Engine {
 
     /// Hands everything written so far to the operating system. A power cut may still lose it.
     pub(super) fn flush(&self) -> Result<(), EngineError> {
-        self.guarded("cannot flush", |db| db.flush()).map(drop)
+        self.write("cannot flush", |db| db.flush()).map(drop)
     }
 
     /// Makes everything written so far durable.
     pub(super) fn sync(&self) -> Result<(), EngineError> {
         self.flush()?;
-        self.log.sync_data().map_err(|source| {
+        self.fdatasync().map_err(|source| {
             // The kernel forgets a failed page: another fsync would succeed and mean nothing.
             self.failed.store(true, Ordering::Relaxed);
             EngineError::Io { what: "cannot fsync", path: "db".into(), source }
         })
+    }
+
+    fn fdatasync(&self) -> io::Result<()> {
+        #[cfg(test)]
+        if self.fsync_fails.load(Ordering::Relaxed) {
+            return Err(io::Error::from_raw_os_error(5));
+        }
+        self.log.sync_data()
+    }
+
+    /// From here on every fsync fails with EIO.
+    #[cfg(test)]
+    pub(super) fn break_fsync(&self) {
+        self.fsync_fails.store(true, Ordering::Relaxed);
     }
 
     /// Whether a call has failed in a way that only opening again can mend.

@@ -43,6 +43,7 @@ mod frame;
 mod generation;
 mod ids;
 mod keys;
+mod leftover;
 mod query;
 mod readers;
 mod recovery;
@@ -60,6 +61,7 @@ use std::thread::{self, JoinHandle};
 
 use thiserror::Error;
 use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
 pub use query::{Cursor, EventSummary, ListQuery, Page, StoredDelivery, StoredEvent};
 
@@ -139,6 +141,8 @@ struct Inner {
     readers: Readers,
     size_bytes_max: u64,
     writer: Mutex<Option<JoinHandle<()>>>,
+    /// Cancelled once the writer's thread has ended.
+    writer_ended: CancellationToken,
 }
 
 /// What became of one event that was handed in.
@@ -266,6 +270,8 @@ enum StoreError {
     TooLarge,
     #[error("the disk refused a new generation a moment ago; it is tried again shortly")]
     Resting,
+    #[error("the generation was removed")]
+    Gone,
 }
 
 impl Outbox {
@@ -306,15 +312,22 @@ impl Outbox {
             unsynced: BTreeMap::new(),
             unsynced_since: None,
             begin_again: MonoMs(0),
+            seal_again: MonoMs(0),
         };
         writer.begin().map_err(|error| OpenError::Engine(error.to_string()))?;
+        let writer_ended = CancellationToken::new();
+        let guard = writer_ended.clone().drop_guard();
         let runtime = tokio::runtime::Handle::current();
         let thread = thread::Builder::new()
             .name("outbox-write".to_owned())
-            .spawn(move || writer.run(&runtime, queue))
+            .spawn(move || {
+                let _guard = guard;
+                writer.run(&runtime, queue);
+            })
             .map_err(engine)?;
         let room = Arc::new(Semaphore::new(WRITER_QUEUE_BYTES_MAX));
-        let inner = Inner { store, commands, room, readers, size_bytes_max, writer: Mutex::new(Some(thread)) };
+        let writer = Mutex::new(Some(thread));
+        let inner = Inner { store, commands, room, readers, size_bytes_max, writer, writer_ended };
         Ok(Opened { outbox: Self { inner: Arc::new(inner) }, news: told, endpoint_states })
     }
 
@@ -331,7 +344,7 @@ impl Outbox {
         let permit = Arc::clone(&inner.room).try_acquire_many_owned(bytes).map_err(|_| AcceptError::Busy)?;
         // Ids of long ago are looked up here, on a reading thread, so that the writer never waits for an old generation.
         let horizon = inner.store.newest();
-        let (events, known) = if events.iter().any(|new| commit::needs_disk(&inner.store, new)) {
+        let (events, known) = if events.iter().any(|new| commit::needs_disk(&inner.store, new, horizon)) {
             self.look_up(events).await?
         } else {
             let none = events.iter().map(|_| None).collect();
@@ -427,6 +440,11 @@ impl Outbox {
         });
         // It fails only where the runtime is going away, and the process with it.
         let _ = closed.await;
+    }
+
+    /// Completes once the writer has ended. Unless the outbox was closed that is a fault: nothing can be stored any more.
+    pub async fn ended(&self) {
+        self.inner.writer_ended.cancelled().await;
     }
 
     /// Whether new events are refused because the data folder has reached its limit.

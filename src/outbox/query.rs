@@ -114,7 +114,7 @@ pub(super) fn find(store: &Store, id: &EventId) -> Result<Option<StoredEvent>, R
     let fits = |head: &Head| head.event.id == *id;
     let Some((place, head)) = store.lookup(id_hash(id.as_str()), 0, fits)? else { return Ok(None) };
     let Some(slot) = store.slot(place.generation) else { return Ok(None) };
-    let generation = store.open(&slot)?;
+    let Some(generation) = store.open_if_there(&slot)? else { return Ok(None) };
     let mut deliveries = Vec::new();
     for (endpoint, state, mut attempts) in generation.deliveries(place.seq, &head)? {
         attempts.sort_by_key(|attempt| attempt.n);
@@ -131,7 +131,7 @@ pub(super) fn find(store: &Store, id: &EventId) -> Result<Option<StoredEvent>, R
 /// The event in a place.
 pub(super) fn load(store: &Store, event: EventRef) -> Result<Option<Arc<Event>>, ReadError> {
     let Some(slot) = store.slot(event.generation) else { return Ok(None) };
-    let generation = store.open(&slot)?;
+    let Some(generation) = store.open_if_there(&slot)? else { return Ok(None) };
     let Some(head) = generation.head(event.seq)? else { return Ok(None) };
     Ok(Some(Arc::new(generation.event(head)?)))
 }
@@ -141,16 +141,17 @@ pub(super) fn list(store: &Store, query: &ListQuery) -> Result<Page, ReadError> 
     let mut events = Vec::new();
     let newest = query.cursor.map_or(u32::MAX, |cursor| cursor.0.generation);
     for slot in store.slots().iter().rev().filter(|slot| slot.no() <= newest) {
-        if query.since.is_some_and(|since| slot.life(|life| life.last_at) < since) {
-            // Generations are in the order of time: the older ones end before as well.
-            break;
+        let life = slot.life(|life| *life);
+        if query.since.is_some_and(|since| life.last_at < since) {
+            // Older ones may end later all the same: the clock may have been set back.
+            continue;
         }
-        let generation = store.open(slot)?;
+        let Some(generation) = store.open_if_there(slot)? else { continue };
         let before = match query.cursor {
             Some(Cursor(at)) if at.generation == slot.no() => at.seq,
             _ => generation.events(),
         };
-        if list_generation(store, &generation, query, before, &mut events)? {
+        if list_generation(store, &generation, query, (before, life.disorder_ms), &mut events)? {
             break;
         }
     }
@@ -161,12 +162,12 @@ pub(super) fn list(store: &Store, query: &ListQuery) -> Result<Page, ReadError> 
     Ok(Page { events, next })
 }
 
-/// Adds what fits of one generation; true once the page is full or the rest is too old.
+/// Adds what fits of one generation; true once the page is full.
 fn list_generation(
     store: &Store,
     generation: &Generation,
     query: &ListQuery,
-    mut before: u32,
+    (mut before, disorder_ms): (u32, u64),
     events: &mut Vec<EventSummary>,
 ) -> Result<bool, ReadError> {
     let mut states: HashMap<u32, Vec<(EndpointNo, State)>> = HashMap::new();
@@ -183,8 +184,9 @@ fn list_generation(
     while let Some(heads) = generation.heads_before(before)? {
         for (seq, head) in heads.into_iter().rev() {
             before = seq;
-            if query.since.is_some_and(|since| head.event.at < since) {
-                return Ok(true);
+            if query.since.is_some_and(|since| head.event.at.plus_ms(disorder_ms) < since) {
+                // So are all with lower numbers.
+                return Ok(false);
             }
             let known = states.remove(&seq).unwrap_or_default();
             let fresh = State::fresh(&head.event);
@@ -223,7 +225,8 @@ impl ListQuery {
             self.endpoint.is_none_or(|endpoint| endpoint == *no)
                 && self.state.is_none_or(|wanted| wanted == state.standing.state())
         };
-        self.until.is_none_or(|until| event.at < until)
+        self.since.is_none_or(|since| event.at >= since)
+            && self.until.is_none_or(|until| event.at < until)
             && self.types.as_ref().is_none_or(|types| types.takes(event.event_type.as_str()))
             && ((self.endpoint.is_none() && self.state.is_none()) || deliveries.iter().any(delivery))
     }

@@ -1,5 +1,6 @@
 //! The threads that read from the disk, so that no runtime thread ever waits for it.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
@@ -33,7 +34,8 @@ impl Readers {
                 loop {
                     let next = reads.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
                     match next {
-                        Some(read) => read(&store),
+                        // A read that panics fails alone: its caller is told, and the thread goes on for the others.
+                        Some(read) => drop(catch_unwind(AssertUnwindSafe(|| read(&store)))),
                         None => return,
                     }
                 }
@@ -52,7 +54,7 @@ impl Readers {
         let read: Read = Box::new(move |store| drop(reply.send(act(store))));
         let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner).clone().ok_or(ReadError::Stopped)?;
         queue.send(read).await.map_err(|_| ReadError::Stopped)?;
-        answer.await.map_err(|_| ReadError::Stopped)?
+        answer.await.map_err(|_| ReadError::Engine("the read panicked".to_owned()))?
     }
 
     /// Lets the reads that wait finish and ends the threads. Blocks until they have.
@@ -60,7 +62,7 @@ impl Readers {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner).take();
         let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
         for thread in threads {
-            // A reading thread that panicked has told so; the others still end.
+            // They catch panics, so there is nothing to be told.
             let _ = thread.join();
         }
     }

@@ -52,7 +52,7 @@ pub(super) fn recover(
     let mut damages = Vec::new();
     for no in numbers {
         let failed = |error: StoreError| OpenError::Generation { no, error: error.to_string() };
-        let blank = Life { pending: 0, last_at: UnixMs(0), changed_at: now, marked_done: false };
+        let blank = Life { pending: 0, last_at: UnixMs(0), disorder_ms: u64::MAX, changed_at: now, marked_done: false };
         let slot = Slot::new(no, Ids::Live(HashMap::new()), blank);
         let generation = store.open(&slot).map_err(failed)?;
         let (life, ids, damage) = read_generation(&generation, now, &mut each).map_err(failed)?;
@@ -87,6 +87,8 @@ fn read_generation(
     let mut life = Life {
         pending: 0,
         last_at: seal.map_or(UnixMs(0), |seal| seal.last_at),
+        // Unknown where the heads are not read.
+        disorder_ms: u64::MAX,
         changed_at: done.map_or(now, |done| done.at),
         marked_done: done.is_some(),
     };
@@ -107,7 +109,7 @@ fn read_generation(
     };
     let mut expected = 0;
     let mut gap = None;
-    let mut last_at = life.last_at;
+    let (mut last_at, mut disorder_ms) = (UnixMs(0), 0);
     generation.scan_heads(0, |seq, row| {
         if seq != expected {
             gap.get_or_insert((expected, seq));
@@ -119,6 +121,7 @@ fn read_generation(
                 known.insert(ids::idempotency_hash(key), seq);
             }
         }
+        disorder_ms = disorder_ms.max(last_at.since(row.at));
         last_at = last_at.max(row.at);
         for local in &row.targets {
             let next_at = row.deliver_at.unwrap_or(row.at);
@@ -135,7 +138,11 @@ fn read_generation(
             tell(seq, local, state, head.event.at);
         }
     }
-    life.last_at = last_at;
+    life.last_at = life.last_at.max(last_at);
+    life.disorder_ms = disorder_ms;
+    if let Some(seal) = seal.filter(|seal| seal.events > expected) {
+        gap.get_or_insert((expected, seal.events));
+    }
     let damage = gap.map(|(from, to)| format!("events {from} to {to} are missing", to = to - 1));
     let ids = match (seal, filter) {
         (Some(_), Some(filter)) => Ids::Sealed(filter),

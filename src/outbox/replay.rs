@@ -19,30 +19,34 @@ impl Writer {
         for delivery in deliveries {
             by_generation.entry(delivery.event.generation).or_default().push(*delivery);
         }
-        let mut revived = Vec::new();
+        let (mut revived, mut failed) = (Vec::new(), false);
         for (no, deliveries) in by_generation {
             let Some(slot) = self.store.slot(no) else { continue };
-            let written = self.open(&slot).and_then(|generation| self.revive(&slot, &generation, &deliveries));
-            match written {
-                Ok(waiting) => revived.extend(waiting),
-                Err(error) => {
-                    CommitFailed { error: &error.to_string(), events: 0 }.tell(&self.metrics);
-                    self.abandon(no);
-                    return Err(AcceptError::Failed);
-                }
+            let written =
+                self.open(&slot).and_then(|generation| self.revive(&slot, &generation, &deliveries, &mut revived));
+            if let Err(error) = written {
+                CommitFailed { error: &error.to_string(), events: 0 }.tell(&self.metrics);
+                self.abandon(no);
+                failed = true;
             }
         }
         let count = revived.len();
-        let _ = self.news.blocking_send(News::Revived(revived));
-        Ok(count)
+        // Also after a failure: what counts as pending is on the schedule, or nobody would ever try it.
+        if count > 0 {
+            let _ = self.news.blocking_send(News::Revived(revived));
+        }
+        if failed { Err(AcceptError::Failed) } else { Ok(count) }
     }
 
+    /// Adds what is pending now to `revived`. After a failed sync that is something too: the rows are there when the
+    /// generation is opened again, durable or not, so they count.
     fn revive(
         &self,
         slot: &Slot,
         generation: &Arc<Generation>,
         deliveries: &[DeliveryRef],
-    ) -> Result<Vec<Waiting>, StoreError> {
+        revived: &mut Vec<Waiting>,
+    ) -> Result<(), StoreError> {
         let now = self.clock.wall();
         let mut wanted: HashMap<(u32, EndpointNo), Option<State>> = HashMap::new();
         let mut accepted_at = HashMap::new();
@@ -76,23 +80,23 @@ impl Writer {
         }
         settlements.sort_unstable_by_key(|settlement| settlement.delivery);
         if settlements.is_empty() {
-            return Ok(Vec::new());
+            return Ok(());
         }
         if slot.life(|life| std::mem::take(&mut life.marked_done)) {
             generation.set_done(None)?;
         }
         generation.append_settlements(&settlements)?;
-        generation.sync()?;
+        let written = generation.sync();
         slot.life(|life| {
             life.pending += settlements.len() as u64;
             life.changed_at = now;
         });
-        let waiting = settlements.iter().map(|settlement| Waiting {
+        revived.extend(settlements.iter().map(|settlement| Waiting {
             delivery: settlement.delivery,
             accepted_at: accepted_at.get(&settlement.delivery.event.seq).copied().unwrap_or(now),
             next_at: now,
             progress: settlement.progress,
-        });
-        Ok(waiting.collect())
+        }));
+        written
     }
 }

@@ -4,7 +4,7 @@
 //! [`OPEN_MAX`] of them open at once. Of each, a few hundred bytes and its id filter stay in memory.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
@@ -32,15 +32,29 @@ pub(super) struct Store {
     /// Open generations, the most recently used last.
     recent: Mutex<VecDeque<Arc<Generation>>>,
     disk_bytes: AtomicU64,
+    /// The highest number that a generation ever had: none is given twice, though the generation may be long gone.
+    newest: AtomicU32,
 }
 
 /// What is kept in memory of a generation.
 #[derive(Debug)]
 pub(super) struct Slot {
     no: u32,
-    opened: Mutex<Weak<Generation>>,
+    handle: Mutex<Handle>,
     ids: RwLock<Ids>,
     life: Mutex<Life>,
+}
+
+/// The way to the open generation. Whoever opens one holds its lock meanwhile, so that only one does. This lock comes before
+/// those of the store.
+#[derive(Debug, Default)]
+struct Handle {
+    generation: Weak<Generation>,
+    /// Removed: opening it would make an empty folder in its place.
+    gone: bool,
+    /// How many of its events were ever acknowledged, where the commit after them failed. What may have reached the disk of
+    /// that commit is taken back when the generation is opened again: its producers were told that it was not stored.
+    cut: Option<u32>,
 }
 
 /// How ids are found.
@@ -57,8 +71,11 @@ pub(super) enum Ids {
 pub(super) struct Life {
     /// Deliveries that are pending.
     pub(super) pending: u64,
-    /// When its last event was accepted.
+    /// The latest time of its events.
     pub(super) last_at: UnixMs,
+    /// By how much an event's time may lie before that of an event with a lower number, in milliseconds: requests
+    /// overtake each other on their way to the writer, and the clock may be set back.
+    pub(super) disorder_ms: u64,
     /// When something last happened in it.
     pub(super) changed_at: UnixMs,
     /// Whether the mark that nothing is pending is written.
@@ -67,12 +84,16 @@ pub(super) struct Life {
 
 impl Slot {
     pub(super) fn new(no: u32, ids: Ids, life: Life) -> Arc<Self> {
-        Arc::new(Self { no, opened: Mutex::new(Weak::new()), ids: RwLock::new(ids), life: Mutex::new(life) })
+        Arc::new(Self { no, handle: Mutex::default(), ids: RwLock::new(ids), life: Mutex::new(life) })
     }
 
     /// Its generation's number.
     pub(super) fn no(&self) -> u32 {
         self.no
+    }
+
+    fn handle(&self) -> MutexGuard<'_, Handle> {
+        self.handle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Changes or reads its life.
@@ -115,7 +136,14 @@ impl Slot {
 
 impl Store {
     pub(super) fn new(folder: Folder, roster: Arc<Roster>) -> Self {
-        Self { folder, roster, slots: RwLock::default(), recent: Mutex::default(), disk_bytes: AtomicU64::new(0) }
+        Self {
+            folder,
+            roster,
+            slots: RwLock::default(),
+            recent: Mutex::default(),
+            disk_bytes: AtomicU64::new(0),
+            newest: AtomicU32::new(0),
+        }
     }
 
     pub(super) fn folder(&self) -> &Folder {
@@ -145,12 +173,17 @@ impl Store {
 
     /// Adds a generation.
     pub(super) fn add(&self, slot: Arc<Slot>) {
+        self.newest.fetch_max(slot.no, Ordering::Relaxed);
         self.slots.write().unwrap_or_else(PoisonError::into_inner).insert(slot.no, slot);
     }
 
     /// Forgets a generation and removes it from the disk.
     pub(super) fn remove(&self, no: u32) -> std::io::Result<()> {
-        self.slots.write().unwrap_or_else(PoisonError::into_inner).remove(&no);
+        let removed = self.slots.write().unwrap_or_else(PoisonError::into_inner).remove(&no);
+        // The lock on the slots is let go of first: whoever is just opening the generation asks for it.
+        if let Some(slot) = removed {
+            slot.handle().gone = true;
+        }
         self.recent().retain(|generation| generation.no() != no);
         self.folder.remove_generation(no)
     }
@@ -170,16 +203,32 @@ impl Store {
         self.slots.read().unwrap_or_else(PoisonError::into_inner).len()
     }
 
+    /// As [`Store::open`]; `None` where the generation was removed meanwhile.
+    pub(super) fn open_if_there(&self, slot: &Slot) -> Result<Option<Arc<Generation>>, StoreError> {
+        match self.open(slot) {
+            Err(StoreError::Gone) => Ok(None),
+            other => other.map(Some),
+        }
+    }
+
     /// Opens a generation, or hands out the one that is open. Call it on a thread that may wait for the disk.
     pub(super) fn open(&self, slot: &Slot) -> Result<Arc<Generation>, StoreError> {
-        let mut opened = slot.opened.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(generation) = opened.upgrade().filter(|generation| !generation.failed()) {
-            drop(opened);
+        let mut handle = slot.handle();
+        if handle.gone {
+            return Err(StoreError::Gone);
+        }
+        if let Some(generation) = handle.generation.upgrade().filter(|generation| !generation.failed()) {
+            drop(handle);
             self.touch(&generation);
             return Ok(generation);
         }
         self.recent().retain(|generation| generation.no() != slot.no);
         let dir = self.folder.generation(slot.no);
+        if self.slot(slot.no).is_some() && !dir.exists() {
+            // Opening it would put an empty one in its place.
+            let source = std::io::ErrorKind::NotFound.into();
+            return Err(EngineError::Io { what: "cannot find", path: dir, source }.into());
+        }
         let mut tries = 0;
         let generation = loop {
             match Generation::open(&dir, slot.no, Arc::clone(&self.roster)) {
@@ -192,8 +241,12 @@ impl Store {
                 Err(error) => return Err(error),
             }
         };
-        *opened = Arc::downgrade(&generation);
-        drop(opened);
+        if let Some(events) = handle.cut {
+            generation.drop_events_from(events)?;
+            handle.cut = None;
+        }
+        handle.generation = Arc::downgrade(&generation);
+        drop(handle);
         self.touch(&generation);
         Ok(generation)
     }
@@ -209,7 +262,7 @@ impl Store {
             if !slot.may_hold(hash) {
                 continue;
             }
-            let generation = self.open(slot)?;
+            let Some(generation) = self.open_if_there(slot)? else { continue };
             let seq = match slot.live_ids(|known| known.get(&hash).copied()) {
                 Some(seq) => seq,
                 None => generation.indexed(hash)?,
@@ -224,19 +277,25 @@ impl Store {
         Ok(None)
     }
 
-    /// Whether a sealed generation may hold the hash: then [`Store::lookup`] has to read the disk.
-    pub(super) fn may_be_sealed(&self, hash: u64) -> bool {
+    /// Whether a generation that is sealed, or is before `horizon`, may hold the hash: then [`Store::lookup`] has to read
+    /// the disk. Before the horizon one may be unsealed that the writer had to let go of; it looks from the horizon on.
+    pub(super) fn may_be_old(&self, hash: u64, horizon: u32) -> bool {
         let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
-        slots.values().any(|slot| slot.is_sealed() && slot.may_hold(hash))
+        slots.values().any(|slot| (slot.no < horizon || slot.is_sealed()) && slot.may_hold(hash))
     }
 
-    /// The newest generation's number.
+    /// The number of the newest generation that there is or ever was.
     pub(super) fn newest(&self) -> u32 {
-        self.slots.read().unwrap_or_else(PoisonError::into_inner).keys().next_back().copied().unwrap_or(0)
+        self.newest.load(Ordering::Relaxed)
     }
 
-    /// Lets go of an open generation that failed.
-    pub(super) fn forget(&self, no: u32) {
+    /// Lets go of an open generation that failed: the next use opens it anew. `cut`: only so many of its events count.
+    pub(super) fn forget(&self, no: u32, cut: Option<u32>) {
+        if let Some(slot) = self.slot(no) {
+            let mut handle = slot.handle();
+            handle.generation = Weak::new();
+            handle.cut = handle.cut.or(cut);
+        }
         self.recent().retain(|generation| generation.no() != no);
     }
 
@@ -270,5 +329,45 @@ impl Store {
         {
             tracing::warn!(generation = closed.no(), %error, "a generation could not be synced when it was closed");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+
+    #[test]
+    fn removing_a_generation_that_is_just_being_opened_waits_and_holds_nobody_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Arc::new(Store::new(Folder::open(dir.path()).unwrap(), Roster::shared()));
+        let life = Life { pending: 0, last_at: UnixMs(0), disorder_ms: 0, changed_at: UnixMs(0), marked_done: false };
+        for no in [1, 2] {
+            let slot = Slot::new(no, Ids::Live(HashMap::new()), life);
+            store.open(&slot).unwrap();
+            store.add(slot);
+        }
+        let slot = store.slot(1).unwrap();
+        let opening = slot.handle();
+        let (told, tells) = mpsc::channel();
+        let removing = {
+            let store = Arc::clone(&store);
+            std::thread::spawn(move || store.remove(1))
+        };
+        let looking = {
+            let store = Arc::clone(&store);
+            std::thread::spawn(move || {
+                while store.slot(1).is_some() {
+                    std::thread::sleep(CLOSING_PAUSE);
+                }
+                told.send(store.slot(2).is_some()).unwrap();
+            })
+        };
+        assert_eq!(tells.recv_timeout(Duration::from_secs(10)), Ok(true), "the slots can be asked for meanwhile");
+        assert!(!removing.is_finished());
+        drop(opening);
+        removing.join().unwrap().unwrap();
+        looking.join().unwrap();
+        assert!(matches!(store.open(&slot), Err(StoreError::Gone)));
     }
 }

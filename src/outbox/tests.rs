@@ -1,5 +1,7 @@
 //! The outbox as a whole, on a real folder.
 
+mod faults;
+
 use std::sync::Arc;
 
 use bytes::Bytes;

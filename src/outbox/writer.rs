@@ -17,7 +17,7 @@ use super::generation::Generation;
 use super::recovery::Current;
 use super::store::{Ids, Life, Slot, Store};
 use super::{AcceptError, Accepted, FreshEvent, News, OutboxOptions, StoreError};
-use crate::clock::{MonoMs, SharedClock};
+use crate::clock::{MonoMs, SharedClock, UnixMs};
 use crate::config::Durability;
 use crate::limits::COMMIT_EVENTS_MAX;
 use crate::model::delivery::{DeliveryRef, Settlement, Standing};
@@ -31,6 +31,8 @@ use crate::observe::happening::{CommitFailed, Committed};
 const SETTLE_SYNC_MS: u64 = 200;
 /// Time between two rounds of housekeeping, in milliseconds.
 const HOUSEKEEPING_MS: u64 = 1_000;
+/// Most generations that wait for their sync at once.
+const UNSYNCED_MAX: usize = 8;
 /// A generation is sealed at this age even if it is small, so that retention can remove it: a quarter of the retention,
 /// within these bounds, in milliseconds.
 const SEAL_AGE_MS: std::ops::RangeInclusive<u64> = 1_000..=24 * 3600 * 1000;
@@ -74,6 +76,7 @@ pub(super) struct Writer {
     pub(super) unsynced: BTreeMap<u32, Arc<Generation>>,
     pub(super) unsynced_since: Option<MonoMs>,
     pub(super) begin_again: MonoMs,
+    pub(super) seal_again: MonoMs,
 }
 
 enum Wake {
@@ -177,6 +180,7 @@ impl Writer {
             }
         }
         let events = stage.into_events();
+        let acknowledged = self.current.as_ref().map_or(0, |current| current.generation.events());
         let outcome = if events.is_empty() { Ok(()) } else { self.commit(&events) };
         match outcome {
             Ok(()) => {
@@ -191,7 +195,7 @@ impl Writer {
             }
             Err(error) => {
                 CommitFailed { error: &error.to_string(), events: events.len() }.tell(&self.metrics);
-                self.abandon_current();
+                self.abandon_current(Some(acknowledged));
                 for (reply, ..) in waiting {
                     let _ = reply.send(Err(AcceptError::Failed));
                 }
@@ -219,7 +223,10 @@ impl Writer {
         }));
         current.slot.life(|life| {
             life.pending += events.iter().map(|new| new.targets.len() as u64).sum::<u64>();
-            life.last_at = now;
+            for new in events {
+                life.disorder_ms = life.disorder_ms.max(life.last_at.since(new.event.at));
+                life.last_at = life.last_at.max(new.event.at);
+            }
             life.changed_at = now;
         });
         let (no, generation) = (current.slot.no(), Arc::clone(&current.generation));
@@ -259,9 +266,10 @@ impl Writer {
         }
         for (no, settlements) in by_generation {
             let Some(slot) = self.store.slot(no) else { continue };
-            let written = self.open(&slot).and_then(|generation| {
-                generation.append_settlements(&settlements)?;
-                Ok(generation)
+            let written = self.append(&slot, &settlements).or_else(|error| {
+                tracing::debug!(generation = no, %error, "a generation failed and is opened again");
+                self.abandon(no);
+                self.append(&slot, &settlements)
             });
             match written {
                 Ok(generation) => {
@@ -272,8 +280,7 @@ impl Writer {
                         life.pending = life.pending.saturating_sub(finished as u64);
                         life.changed_at = now;
                     });
-                    self.unsynced.insert(no, generation);
-                    self.unsynced_since.get_or_insert(self.clock.mono());
+                    self.sync_soon(no, generation);
                 }
                 Err(error) => {
                     tracing::warn!(
@@ -286,6 +293,21 @@ impl Writer {
                 }
             }
         }
+    }
+
+    fn append(&self, slot: &Slot, settlements: &[Settlement]) -> Result<Arc<Generation>, StoreError> {
+        let generation = self.open(slot)?;
+        generation.append_settlements(settlements)?;
+        Ok(generation)
+    }
+
+    /// Has a generation synced within [`SETTLE_SYNC_MS`]. It stays open until then, so there are never many of them.
+    fn sync_soon(&mut self, no: u32, generation: Arc<Generation>) {
+        if self.unsynced.len() >= UNSYNCED_MAX {
+            self.sync_settlements();
+        }
+        self.unsynced.insert(no, generation);
+        self.unsynced_since.get_or_insert(self.clock.mono());
     }
 
     fn set_endpoint_state(&mut self, endpoint: EndpointNo, state: EndpointState) -> Result<(), AcceptError> {
@@ -311,6 +333,11 @@ impl Writer {
     fn keep_house(&mut self) {
         let now = self.clock.wall();
         let seal_age_ms = (self.options.retention_ms / 4).clamp(*SEAL_AGE_MS.start(), *SEAL_AGE_MS.end());
+        if self.current.as_ref().is_some_and(|current| current.generation.failed()) {
+            // Nothing was written meanwhile that would have met the failure, and reads cannot open it before it is let go.
+            self.abandon_current(None);
+        }
+        self.seal_left_over();
         let old = |current: &Current| current.generation.events() > 0 && now.since(current.since) >= seal_age_ms;
         if self.current.as_ref().is_some_and(old) {
             self.seal_current();
@@ -334,8 +361,7 @@ impl Writer {
             } else if !life.marked_done {
                 let marked = self.open(&slot).and_then(|generation| {
                     generation.set_done(Some(life.changed_at))?;
-                    self.unsynced.insert(slot.no(), generation);
-                    self.unsynced_since.get_or_insert(self.clock.mono());
+                    self.sync_soon(slot.no(), generation);
                     Ok(())
                 });
                 match marked {
@@ -372,7 +398,7 @@ impl Writer {
     fn begin_generation(&self) -> Result<Current, StoreError> {
         let no = self.store.newest() + 1;
         let now = self.clock.wall();
-        let life = Life { pending: 0, last_at: now, changed_at: now, marked_done: false };
+        let life = Life { pending: 0, last_at: UnixMs(0), disorder_ms: 0, changed_at: now, marked_done: false };
         let slot = Slot::new(no, Ids::Live(HashMap::new()), life);
         let generation = match self.store.open(&slot) {
             Ok(generation) => generation,
@@ -398,26 +424,31 @@ impl Writer {
                 tracing::debug!(generation = no, events = current.generation.events(), "generation sealed");
             }
             Err(error) => {
-                tracing::warn!(generation = no, %error, "a generation could not be sealed; it is at the next start");
+                tracing::warn!(generation = no, %error, "a generation could not be sealed; it is tried again");
                 self.abandon(no);
             }
         }
     }
 
-    fn abandon_current(&mut self) {
+    /// Lets go of the current generation after a failure. `cut`: only so many of its events were acknowledged.
+    fn abandon_current(&mut self, cut: Option<u32>) {
         if let Some(current) = self.current.take() {
             let no = current.slot.no();
             drop(current);
-            self.abandon(no);
+            self.abandon_from(no, cut);
         }
     }
 
     /// Lets go of a generation that failed; the next use opens it anew.
     pub(super) fn abandon(&mut self, no: u32) {
+        self.abandon_from(no, None);
+    }
+
+    fn abandon_from(&mut self, no: u32, cut: Option<u32>) {
         self.unsynced.remove(&no);
         if self.current.as_ref().is_some_and(|current| current.slot.no() == no) {
             self.current = None;
         }
-        self.store.forget(no);
+        self.store.forget(no, cut);
     }
 }

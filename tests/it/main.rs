@@ -9,6 +9,7 @@ mod access;
 mod bad_input;
 mod commands;
 mod crash;
+mod crash_replay;
 mod floors;
 mod guard;
 mod interop;

@@ -102,6 +102,11 @@ impl Generation {
         for row in &index {
             packer.push(row)?;
         }
+        // A seal that a crash cut short may have left an index behind, and the generation taken more events since: packs of
+        // two indexes would hide each other's rows.
+        for kind in [keys::INDEX, keys::FILTER] {
+            self.engine.clear(kind, &[kind])?;
+        }
         let mut first = 0;
         for pack in packer.finish() {
             let key = key(keys::INDEX, index[first].hash);

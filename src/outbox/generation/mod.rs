@@ -104,6 +104,22 @@ impl Generation {
         self.engine.failed()
     }
 
+    /// Takes back the events from number `events` on: those of a commit that failed. Their bodies stay, unused.
+    pub(in crate::outbox) fn drop_events_from(&self, events: u32) -> Result<(), StoreError> {
+        if self.events() <= events {
+            return Ok(());
+        }
+        self.engine.clear(keys::HEADS, &key(keys::HEADS, u64::from(events)))?;
+        self.tail().seq = events;
+        self.sync()
+    }
+
+    /// From here on every fsync fails.
+    #[cfg(test)]
+    pub(in crate::outbox) fn break_fsync(&self) {
+        self.engine.break_fsync();
+    }
+
     /// Makes everything written so far durable.
     pub(in crate::outbox) fn sync(&self) -> Result<(), StoreError> {
         Ok(self.engine.sync()?)
