@@ -38,6 +38,7 @@ pub mod targets;
 #[cfg(test)]
 mod tests;
 pub mod tokens;
+mod unread;
 mod wire;
 
 use std::sync::atomic::{AtomicBool, Ordering};

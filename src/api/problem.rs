@@ -7,7 +7,7 @@ use std::fmt;
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use hyper::header::{ALLOW, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use hyper::{Response, StatusCode};
 use serde::{Serialize, Serializer};
 
@@ -90,6 +90,10 @@ kinds! {
     UnsupportedEncoding = "unsupported-encoding" UNSUPPORTED_MEDIA_TYPE "Compressed bodies are not read",
     /// A CloudEvents format other than JSON.
     UnsupportedFormat = "unsupported-format" UNSUPPORTED_MEDIA_TYPE "This event format is not read",
+    /// The request line is too long.
+    UriTooLong = "uri-too-long" URI_TOO_LONG "The request line is too long",
+    /// The request line and the headers are too long, or there are too many headers.
+    HeadTooLarge = "head-too-large" REQUEST_HEADER_FIELDS_TOO_LARGE "The request head is too large",
     /// A field is missing or has a value that does not fit.
     InvalidField = "invalid-field" UNPROCESSABLE_ENTITY "A field is not acceptable",
     /// A field that nobody knows, or one that stands there twice.
@@ -257,9 +261,12 @@ impl Problem {
         matches!(self.kind, ProblemKind::BodyTooLarge | ProblemKind::RequestTimeout | ProblemKind::BrokenBody)
     }
 
-    /// The answer that carries it.
+    /// It as JSON: the body of its answer.
+    ///
+    /// # Panics
+    /// Never: everything in a problem can be written as JSON.
     #[must_use]
-    pub fn into_response(self) -> Response<Full<Bytes>> {
+    pub fn to_json(&self) -> Vec<u8> {
         let shown = Shown {
             kind: self.kind,
             title: self.kind.title(),
@@ -269,9 +276,15 @@ impl Problem {
             id: self.id.as_ref(),
             errors: &self.errors,
         };
-        let mut response = answer::json(self.kind.status(), &shown);
+        serde_json::to_vec(&shown).expect("texts and numbers are always writable as JSON")
+    }
+
+    /// The answer that carries it.
+    #[must_use]
+    pub fn into_response(self) -> Response<Full<Bytes>> {
+        let body = self.to_json().into();
+        let mut response = answer::with_body(self.kind.status(), "application/problem+json", body);
         let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some(seconds) = self.retry_after_s {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
@@ -357,6 +370,8 @@ pub fn pointer(parent: &str, step: &str) -> String {
 mod tests {
     use http_body_util::BodyExt;
     use std::collections::HashSet;
+
+    use hyper::header::CONTENT_TYPE;
 
     use super::*;
 

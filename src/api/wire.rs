@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
+use super::unread;
 use crate::limits;
 
 /// A socket with these habits.
@@ -24,11 +25,31 @@ pub(super) struct Wire<S> {
     lingering: Option<Pin<Box<Sleep>>>,
     /// Runs while the client does not take what is written.
     stalled: Option<Pin<Box<Sleep>>>,
+    /// What goes out in the place of a write that is under way, and how much of it has.
+    instead: Option<(Vec<u8>, usize)>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     pub(super) fn new(socket: S) -> Self {
-        Self { socket, ended: false, lingering: None, stalled: None }
+        Self { socket, ended: false, lingering: None, stalled: None, instead: None }
+    }
+
+    /// Writes what stands in for a write, to its end.
+    fn write_instead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while let Some((bytes, done)) = &mut self.instead {
+            let outcome = Pin::new(&mut self.socket).poll_write(cx, &bytes[*done..]);
+            let written = match outcome {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Ok(written)) => written,
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => return Poll::Pending,
+            };
+            *done += written;
+            if *done == bytes.len() {
+                self.instead = None;
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// Passes on the outcome of a write, and gives up on a client that takes nothing for too long.
@@ -71,7 +92,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Wire<S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let outcome = Pin::new(&mut self.socket).poll_write(cx, bytes);
+        // A write that is pending is asked for again with the same bytes, so the stand-in is made once.
+        if self.instead.is_none() {
+            self.instead = unread::explained(bytes).map(|instead| (instead, 0));
+        }
+        let outcome = match self.instead {
+            Some(_) => self.write_instead(cx).map_ok(|()| bytes.len()),
+            None => Pin::new(&mut self.socket).poll_write(cx, bytes),
+        };
         self.wrote(cx, outcome)
     }
 
@@ -80,6 +108,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<S> {
         cx: &mut Context<'_>,
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        // hyper's own answers are a head without a body, so one part.
+        if let [only] = parts {
+            return self.poll_write(cx, only);
+        }
         let outcome = Pin::new(&mut self.socket).poll_write_vectored(cx, parts);
         self.wrote(cx, outcome)
     }
@@ -149,5 +181,25 @@ mod tests {
         let error = wire.write_all(&[0; 100]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         assert_eq!(started.elapsed(), Duration::from_millis(limits::ANSWER_STALL_MS_MAX));
+    }
+
+    #[tokio::test]
+    async fn a_refusal_of_hypers_own_goes_out_as_a_problem() {
+        // Far smaller than the answer, so that it takes several writes.
+        let (ours, mut theirs) = duplex(16);
+        let mut wire = Wire::new(ours);
+        let head = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+        let server = async {
+            wire.write_all(head).await.unwrap();
+            wire.shutdown().await.unwrap();
+        };
+        let client = async {
+            let mut answer = Vec::new();
+            theirs.read_to_end(&mut answer).await.unwrap();
+            drop(theirs);
+            answer
+        };
+        let ((), answer) = tokio::join!(server, client);
+        assert_eq!(answer, unread::explained(head).unwrap());
     }
 }

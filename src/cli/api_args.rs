@@ -13,13 +13,16 @@ use crate::limits;
 
 /// Where the daemon answers when nothing says otherwise: the default of `[api] listen`.
 const API_DEFAULT: &str = "127.0.0.1:8400";
+/// The variable that is asked where neither --api nor --config is given: what is typed counts more than what was set
+/// for the whole session.
+const API_VARIABLE: &str = "WEBHOOKD_API";
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Daemon")]
 pub(super) struct ApiArgs {
     /// Where the daemon answers: http://HOST:PORT or unix:/PATH [default: the `[api]` of --config, else
-    /// http://127.0.0.1:8400]
-    #[arg(long, value_name = "URL", env = "WEBHOOKD_API", value_parser = Address::parse)]
+    /// $WEBHOOKD_API, else http://127.0.0.1:8400]
+    #[arg(long, value_name = "URL", value_parser = Address::parse)]
     api: Option<Address>,
 
     /// The daemon's config file, to learn its address from
@@ -37,7 +40,11 @@ impl ApiArgs {
         let address = match (&self.api, &self.config) {
             (Some(address), _) => address.clone(),
             (None, Some(file)) => address_in(file)?,
-            (None, None) => listening(API_DEFAULT).map_err(Failure::usage)?,
+            (None, None) => match std::env::var(API_VARIABLE).ok().filter(|text| !text.is_empty()) {
+                Some(text) => Address::parse(&text)
+                    .map_err(|why| Failure::usage(format!("{API_VARIABLE} is {text:?}, which is no address: {why}")))?,
+                None => listening(API_DEFAULT).map_err(Failure::usage)?,
+            },
         };
         let bearer = self.token_file.as_deref().map(bearer).transpose()?;
         Ok(Api::new(address, bearer))

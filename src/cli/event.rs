@@ -58,14 +58,14 @@ fn show(screen: &mut Screen, event: &EventDetail, now: UnixMs) -> Outcome {
     let content_type = escape(event.content_type.as_deref().unwrap_or("application/json")).into_owned();
     match (&event.data, &event.body_base64) {
         (Some(data), _) => {
-            screen.line(&format!("data ({content_type}, {} bytes):", data.get().len()))?;
+            screen.line(&format!("data ({content_type}, {}):", bytes(data.get().len())))?;
             for line in escape_lines(&pretty(data.get())).lines() {
                 screen.line(&format!("  {line}"))?;
             }
         }
         (None, Some(base64)) => {
-            let bytes = base64.trim_end_matches('=').len() * 3 / 4;
-            screen.line(&format!("body ({content_type}, {bytes} bytes): see it with --json, as base64"))?;
+            let size = bytes(base64.trim_end_matches('=').len() * 3 / 4);
+            screen.line(&format!("body ({content_type}, {size}): see it with --json, as base64"))?;
         }
         (None, None) => {}
     }
@@ -112,6 +112,10 @@ fn show_attempt(screen: &mut Screen, attempt: &AttemptDetail, now: UnixMs) -> Ou
         }
     }
     Ok(())
+}
+
+fn bytes(count: usize) -> String {
+    if count == 1 { "1 byte".to_owned() } else { format!("{count} bytes") }
 }
 
 #[cfg(test)]

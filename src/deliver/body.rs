@@ -45,13 +45,15 @@ fn content_type(event: &Event) -> HeaderValue {
 }
 
 /// `{"type","timestamp","data"}` as Standard Webhooks advises, or with `"content_type","body_base64"` in the place of
-/// `"data"` where the event's content is no JSON.
+/// `"data"` where the event's content is no JSON. A CloudEvent may have no data at all; its `"data"` is `null`.
 fn standard(event: &Event) -> Bytes {
     let mut object = Object::with_capacity(event);
     object.text("type", event.event_type.as_str());
     object.text("timestamp", &event_time(event));
     if event.content.json {
         object.raw("data", &event.content.body);
+    } else if event.cloud_attributes.is_some() && event.content.body.is_empty() {
+        object.raw("data", b"null");
     } else {
         object.text("content_type", &event.content.content_type);
         object.base64("body_base64", &event.content.body);
@@ -282,6 +284,16 @@ mod tests {
         let (body, _) = rendered(&event, Format::CloudEvents);
         assert!(!body.contains("data"), "{body}");
         serde_json::from_str::<serde_json::Value>(&body).unwrap();
+    }
+
+    #[test]
+    fn a_cloud_event_without_data_has_null_data_in_the_standard_format() {
+        let mut event = fixture::event(b"");
+        event.at = UnixMs(0);
+        event.content.json = false;
+        event.cloud_attributes = Some(r#"{"specversion":"1.0","id":"1","source":"/","type":"a"}"#.into());
+        let expected = r#"{"type":"invoice.paid","timestamp":"1970-01-01T00:00:00.000Z","data":null}"#;
+        assert_eq!(rendered(&event, Format::Standard).0, expected);
     }
 
     #[test]

@@ -293,6 +293,17 @@ fn status_of(answer: &str) -> u16 {
     status.unwrap_or_else(|| panic!("no HTTP answer: {:?}", &answer[..answer.len().min(200)]))
 }
 
+/// The status of an answer that is a problem, whose body is whole and names the same status.
+#[track_caller]
+fn problem_of(answer: &str) -> u16 {
+    let status = status_of(answer);
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("half an answer: {answer}"));
+    assert!(head.contains("content-type: application/problem+json"), "{answer}");
+    let problem: serde_json::Value = serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {answer}"));
+    assert_eq!(problem["status"], status, "{answer}");
+    status
+}
+
 #[test]
 fn broken_http_gets_a_4xx() {
     let receiver = Receiver::start();
@@ -319,7 +330,7 @@ fn broken_http_gets_a_4xx() {
     ];
     for case in cases {
         let answer = exchange(&daemon, &[&case], Duration::from_secs(15));
-        let status = status_of(&answer);
+        let status = problem_of(&answer);
         assert!((400..500).contains(&status), "{:?}: {answer}", String::from_utf8_lossy(&case));
     }
     healthy(&daemon, &receiver);
@@ -330,14 +341,14 @@ fn a_request_line_of_200_kb_gets_a_4xx() {
     let receiver = Receiver::start();
     let daemon = daemon(&receiver);
     let line = format!("GET /{} HTTP/1.1\r\nhost: x\r\n\r\n", "a".repeat(200_000));
-    let status = status_of(&exchange(&daemon, &[line.as_bytes()], Duration::from_secs(15)));
+    let status = problem_of(&exchange(&daemon, &[line.as_bytes()], Duration::from_secs(15)));
     assert!((400..500).contains(&status), "{status}");
     let header = format!("GET /healthz HTTP/1.1\r\nhost: x\r\nx: {}\r\n\r\n", "a".repeat(200_000));
-    let status = status_of(&exchange(&daemon, &[header.as_bytes()], Duration::from_secs(15)));
+    let status = problem_of(&exchange(&daemon, &[header.as_bytes()], Duration::from_secs(15)));
     assert!((400..500).contains(&status), "{status}");
     let many = (0..5000).map(|n| format!("x-{n}: 1\r\n")).collect::<String>();
     let many = format!("GET /healthz HTTP/1.1\r\nhost: x\r\n{many}\r\n");
-    let status = status_of(&exchange(&daemon, &[many.as_bytes()], Duration::from_secs(15)));
+    let status = problem_of(&exchange(&daemon, &[many.as_bytes()], Duration::from_secs(15)));
     assert!((400..500).contains(&status), "{status}");
     healthy(&daemon, &receiver);
 }

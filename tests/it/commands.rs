@@ -248,6 +248,23 @@ fn the_address_comes_from_the_config_and_the_token_from_a_file() {
 }
 
 #[test]
+fn what_is_typed_counts_more_than_what_is_set() {
+    let daemon = Setup::new().start();
+    let config = daemon.config().display().to_string();
+    let (api, nobody) = (daemon.api(), "http://127.0.0.1:1");
+    let code = |variable: &str, arguments: &[&str]| {
+        let arguments = [&["events"], arguments].concat();
+        command(&arguments).env("WEBHOOKD_API", variable).output().unwrap().status.code()
+    };
+    assert_eq!(code(&api, &[]), Some(0));
+    assert_eq!(code(nobody, &[]), Some(1));
+    assert_eq!(code("ftp://x", &[]), Some(2));
+    assert_eq!(code(nobody, &["--api", &api]), Some(0));
+    assert_eq!(code(nobody, &["--config", &config]), Some(0));
+    assert_eq!(code(&api, &["--config", "/nowhere/webhookd.toml"]), Some(2));
+}
+
+#[test]
 fn a_unix_socket_does_too() {
     let daemon = Setup::new().listen("unix:api.sock").start();
     let sent = json(&["send", "a", "--data", "1", "--api", &daemon.api(), "--json"]);
