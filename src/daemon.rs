@@ -63,9 +63,12 @@ pub enum StartError {
 #[derive(Debug)]
 pub struct Daemon {
     address: String,
+    /// Ends the dispatcher, which lets attempts under way finish.
     stop: CancellationToken,
     drained: CancellationToken,
     dispatcher_ended: CancellationToken,
+    /// Ends the front.
+    hang_up: CancellationToken,
     serving: TaskTracker,
     outbox: Outbox,
     clock: SharedClock,
@@ -89,7 +92,8 @@ impl Daemon {
         for name in config.endpoints.keys() {
             roster.number(name);
         }
-        let (stop, dispatching, serving) = (CancellationToken::new(), TaskTracker::new(), TaskTracker::new());
+        let (stop, hang_up) = (CancellationToken::new(), CancellationToken::new());
+        let (dispatching, serving) = (TaskTracker::new(), TaskTracker::new());
         let front = Front {
             config: Arc::clone(&config),
             roster: Arc::clone(&roster),
@@ -97,9 +101,9 @@ impl Daemon {
             readiness: Arc::clone(&readiness),
             metrics: Arc::clone(&metrics),
         };
-        serving.spawn(api::serve(listener, Arc::new(front), stop.clone(), serving.clone()));
+        serving.spawn(api::serve(listener, Arc::new(front), hang_up.clone(), serving.clone()));
         // If this fails, dropping the guard ends the front again.
-        let guard = stop.clone().drop_guard();
+        let guard = hang_up.clone().drop_guard();
         let (opened, schedule) = open_outbox(&config, &clock, &roster, &metrics).await?;
         guard.disarm();
         let Opened { outbox, news, endpoint_states } = opened;
@@ -120,7 +124,7 @@ impl Daemon {
         let dir = config.storage.dir.display();
         tracing::info!(address, endpoints = config.endpoints.len(), pending, %dir, "ready");
         let (drained, dispatcher_ended) = (running.drained, running.ended);
-        Ok(Self { address, stop, drained, dispatcher_ended, serving, outbox, clock, readiness, metrics })
+        Ok(Self { address, stop, drained, dispatcher_ended, hang_up, serving, outbox, clock, readiness, metrics })
     }
 
     /// Where the API listens: `http://…` or `unix:…`, with the port that was really bound.
@@ -145,14 +149,18 @@ impl Daemon {
     }
 
     /// Stops the daemon: requests and attempts under way may finish for at most `drain_ms` milliseconds.
+    ///
+    /// While attempts are under way the API still answers: that it is draining, 503 to what would change something, and
+    /// what became of the events.
     pub async fn stop(self, drain_ms: u64) {
         self.readiness.set_draining();
         self.metrics.ready.set(0);
         self.stop.cancel();
-        self.serving.close();
         let finished = async {
-            self.serving.wait().await;
             self.drained.cancelled().await;
+            self.hang_up.cancel();
+            self.serving.close();
+            self.serving.wait().await;
         };
         let deadline = self.clock.sleep_until(self.clock.mono().plus_ms(drain_ms));
         tokio::select! {
@@ -161,6 +169,7 @@ impl Daemon {
                 "requests or attempts were still under way at the deadline; the deliveries are pending at the next start"
             ),
         }
+        self.hang_up.cancel();
         self.outbox.close().await;
         tracing::info!("stopped");
     }

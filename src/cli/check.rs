@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::Stage;
 use super::failure::{EXIT_USAGE, Failure, Outcome};
 use super::screen::{Tone, escape_lines};
+use super::{Stage, tell};
 use crate::config::{Config, process_env};
 
 /// Check a config file: every error with its line and the key to mend
@@ -56,7 +56,7 @@ pub(super) fn run(args: &CheckArgs, stage: &mut Stage) -> Outcome {
         }
         Err(errors) => {
             // On stderr, one a line, as compilers do; editors know how to jump to them.
-            eprintln!("{}", escape_lines(&errors.to_string()));
+            tell(&errors.to_string());
             let count = errors.errors().len();
             Err(Failure::usage(format!("{count} {} to mend", if count == 1 { "fault" } else { "faults" })))
         }

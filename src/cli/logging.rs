@@ -39,7 +39,8 @@ pub(super) fn start(format: LogFormat) -> Result<(), Failure> {
     };
     // The journal stamps each line itself.
     let stamped = !stderr_is_journal();
-    let lines = fmt().with_env_filter(filter).with_writer(io::stderr);
+    // A line that cannot be written is lost. Telling of it on that same stderr, which is the default, would panic.
+    let lines = fmt().with_env_filter(filter).with_writer(io::stderr).log_internal_errors(false);
     let started = match (format, stamped) {
         (LogFormat::Human, true) => lines.with_ansi(colours()).with_target(false).try_init(),
         (LogFormat::Human, false) => lines.with_ansi(false).with_target(false).without_time().try_init(),

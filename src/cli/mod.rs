@@ -2,6 +2,7 @@
 //! the receiver of `listen` and `demo`, tables, and the guard of the terminal.
 
 use std::future::Future;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -134,7 +135,13 @@ fn block_on_all_threads(command: impl Future<Output = Outcome>) -> Outcome {
 
 /// Prints an error. Its text may hold words of a daemon or of a file.
 fn complain(message: &str) {
-    eprintln!("error: {}", escape_lines(message));
+    tell(&format!("error: {message}"));
+}
+
+/// Prints to stderr. Where it is closed or full there is nobody to tell, and the exit code must still be the right one;
+/// `eprintln!` would panic.
+fn tell(message: &str) {
+    let _ = writeln!(io::stderr(), "{}", escape_lines(message));
 }
 
 #[cfg(test)]

@@ -5,10 +5,9 @@ use std::sync::Arc;
 
 use clap::Args;
 
-use super::block_on_all_threads;
 use super::failure::{EXIT_USAGE, Failure, Outcome};
 use super::logging::{self, LogFormat};
-use super::screen::escape_lines;
+use super::{block_on_all_threads, tell};
 use crate::config::{Config, process_env};
 use crate::daemon::{self, Ended};
 
@@ -37,7 +36,7 @@ stopped at once, or failed; 2 the config is wrong.";
 pub(super) fn run(args: &RunArgs) -> Outcome {
     logging::start(args.log)?;
     let config = Config::load(&args.config, &process_env).map_err(|errors| {
-        eprintln!("{}", escape_lines(&errors.to_string()));
+        tell(&errors.to_string());
         Failure::silent(EXIT_USAGE)
     })?;
     for warning in &config.warnings {

@@ -27,6 +27,10 @@ pub(super) struct SendArgs {
     #[arg(value_name = "TYPE", required_unless_present = "batch", value_parser = EventType::parse)]
     event_type: Option<EventType>,
 
+    /// Reads the data from stdin, as --data - does; with --batch, the events
+    #[arg(value_name = "-", value_parser = [STDIN], conflicts_with_all = ["data", "file"])]
+    stdin: Option<String>,
+
     /// The event's data as JSON; - reads it from stdin [default: {}]
     #[arg(long, value_name = "JSON", conflicts_with_all = ["file", "batch"])]
     data: Option<String>,
@@ -67,13 +71,31 @@ const AFTER_HELP: &str = "\
 Examples:
   webhookd send invoice.paid --data '{\"id\":17,\"amount\":\"1.10\"}'
   webhookd send invoice.paid --file invoice.json --id inv_17 --key customer_4
-  jq -c .order order.json | webhookd send order.created --data -
+  jq -c .order order.json | webhookd send order.created -
   webhookd send reminder.due --deliver-at 2h
   webhookd send --batch --file events.ndjson
-  webhookd send log.line --batch < events.ndjson
+  jq -c .[] events.json | webhookd send --batch -
 
 A batch goes in pieces of up to 1000 events; each is stored as a whole or not at all. When a line is refused, the lines \
 before it are stored, and the message says where to go on.";
+
+/// What stands for the standard input.
+const STDIN: &str = "-";
+
+impl SendArgs {
+    /// The type that was given. In `send --batch -`, the dash stands where a type may stand, and is none.
+    fn event_type(&self) -> Result<Option<&EventType>, Failure> {
+        match &self.event_type {
+            Some(dash) if dash.as_str() == STDIN && !self.batch => {
+                Err(Failure::usage("- reads the data from stdin, but the type is missing: webhookd send TYPE -"))
+            }
+            Some(dash) if dash.as_str() == STDIN && self.file.is_some() => {
+                Err(Failure::usage("the events come from stdin (-) or from --file, not from both"))
+            }
+            given => Ok(given.as_ref().filter(|given| given.as_str() != STDIN)),
+        }
+    }
+}
 
 /// The body of `POST /v1/events`.
 #[derive(Serialize)]
@@ -92,13 +114,14 @@ struct NewEvent<'a> {
 }
 
 pub(super) async fn run(args: &SendArgs, stage: &mut Stage) -> Outcome {
+    let event_type = args.event_type()?;
     let api = args.api.connect()?;
     if args.batch {
         let lines = batch::Lines::open(args.file.as_deref())?;
-        return batch::send(&api, lines, args.event_type.as_ref(), args.json, stage).await;
+        return batch::send(&api, lines, event_type, args.json, stage).await;
     }
-    let event_type = args.event_type.as_ref().ok_or_else(|| Failure::usage("an event needs a type"))?;
-    let data = data(args.data.as_deref(), args.file.as_deref())?;
+    let event_type = event_type.ok_or_else(|| Failure::usage("an event needs a type"))?;
+    let data = data(args.stdin.as_deref().or(args.data.as_deref()), args.file.as_deref())?;
     let event = NewEvent {
         event_type,
         data: &data,
@@ -130,7 +153,7 @@ pub(super) async fn run(args: &SendArgs, stage: &mut Stage) -> Outcome {
 /// The data as the text it came in: numbers are not touched.
 fn data(given: Option<&str>, file: Option<&Path>) -> Result<Box<RawValue>, Failure> {
     let (text, origin) = match (given, file) {
-        (Some("-"), _) => (read(io::stdin().lock(), "stdin")?, "stdin".to_owned()),
+        (Some(STDIN), _) => (read(io::stdin().lock(), "stdin")?, "stdin".to_owned()),
         (Some(text), _) => (text.to_owned(), "--data".to_owned()),
         (None, Some(path)) => {
             let (source, origin) = open(path)?;
@@ -143,7 +166,7 @@ fn data(given: Option<&str>, file: Option<&Path>) -> Result<Box<RawValue>, Failu
 
 /// A file, or stdin for `-`, and how to call it in a message.
 fn open(path: &Path) -> Result<(Box<dyn Read>, String), Failure> {
-    if path.as_os_str() == "-" {
+    if path.as_os_str() == STDIN {
         return Ok((Box::new(io::stdin().lock()), "stdin".to_owned()));
     }
     let shown = path.display().to_string();

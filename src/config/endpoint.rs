@@ -234,7 +234,9 @@ fn read_rate_limit(reading: &mut Reading<'_>, item: &Item<'_>) -> Option<RateLim
 
 fn read_breaker(reading: &mut Reading<'_>, item: &Item<'_>) -> Option<Breaker> {
     if item.value.is_str() {
-        item.word(reading, &[("off", ())]);
+        if item.value.as_str() != Some("off") {
+            reading.expected(item, "\"off\" or a table such as { failures = 20, cooldown = \"30s\" }");
+        }
         return None;
     }
     let table = Table::open(reading, item, &BREAKER)?;

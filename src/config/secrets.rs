@@ -149,7 +149,7 @@ fn credential_path(reading: &mut Reading<'_>, item: &Item<'_>, name: &str) -> Op
 
 fn read_file(reading: &mut Reading<'_>, item: &Item<'_>, path: &Path, advice: &str) -> Option<Zeroizing<Vec<u8>>> {
     // Room for the newline that ends the file.
-    let mut bytes = Zeroizing::new(read_bounded(reading, item, path, limits::SECRET_BYTES_MAX + 2, advice)?);
+    let mut bytes = Zeroizing::new(read_private(reading, item, path, limits::SECRET_BYTES_MAX + 2, advice)?);
     if bytes.last() == Some(&b'\n') {
         bytes.pop();
         if bytes.last() == Some(&b'\r') {
@@ -160,13 +160,30 @@ fn read_file(reading: &mut Reading<'_>, item: &Item<'_>, path: &Path, advice: &s
 }
 
 /// Reads a private file of at most so many bytes. Warns where everyone on the machine may read it too.
-pub(super) fn read_bounded(
+pub(super) fn read_private(
     reading: &mut Reading<'_>,
     item: &Item<'_>,
     path: &Path,
     bytes_max: usize,
     advice: &str,
 ) -> Option<Vec<u8>> {
+    let (bytes, mode) = read_bounded(reading, item, path, bytes_max, advice)?;
+    if mode & 0o004 != 0 {
+        let sentence =
+            format!("everyone on this machine may read {}; `chmod o-r` it, or better `chmod 600`", path.display());
+        reading.warn(item, &sentence);
+    }
+    Some(bytes)
+}
+
+/// Reads a file of at most so many bytes, and its permissions (0 for what is no regular file).
+pub(super) fn read_bounded(
+    reading: &mut Reading<'_>,
+    item: &Item<'_>,
+    path: &Path,
+    bytes_max: usize,
+    advice: &str,
+) -> Option<(Vec<u8>, u32)> {
     let read = || -> std::io::Result<(Vec<u8>, u32)> {
         let file = File::open(path)?;
         let meta = file.metadata()?;
@@ -181,16 +198,7 @@ pub(super) fn read_bounded(
             reading.error(item, format!("{} is too large: more than {bytes_max} bytes", path.display()));
             None
         }
-        Ok((bytes, mode)) => {
-            if mode & 0o004 != 0 {
-                let sentence = format!(
-                    "everyone on this machine may read {}; `chmod o-r` it, or better `chmod 600`",
-                    path.display()
-                );
-                reading.warn(item, &sentence);
-            }
-            Some(bytes)
-        }
+        Ok(read) => Some(read),
         Err(error) => {
             reading.error(item, format!("{} cannot be read: {error}; {advice}", path.display()));
             None

@@ -76,14 +76,16 @@ fn read_wish<'a>(reading: &mut Reading<'_>, item: Option<&Item<'a>>) -> Wish<'a>
         return Wish::Unknown;
     }
     let Some(table) = Table::open(reading, item, &SIGN) else { return Wish::Unknown };
-    let names = SchemeKind::ALL.map(|kind| (kind.as_str(), kind));
+    let kinds = SchemeKind::ALL.iter().map(|kind| (kind.as_str(), Some(*kind)));
+    let names: Vec<_> = kinds.chain([("none", None)]).collect();
     let Some(scheme) = table.get("scheme") else {
-        let names = names.map(|(name, _)| name);
+        let names: Vec<_> = names.iter().map(|(name, _)| *name).collect();
         table.error(reading, "scheme", format!("missing; write scheme = {}", either(&names)));
         return Wish::Unknown;
     };
     match scheme.word(reading, &names) {
-        Some(kind) => Wish::Scheme(kind, Some(table)),
+        Some(Some(kind)) => Wish::Scheme(kind, Some(table)),
+        Some(None) => Wish::Unsigned,
         None => Wish::Unknown,
     }
 }

@@ -1,5 +1,6 @@
 //! `tls` of an endpoint: PEM files, read and parsed here so that a broken one is found before the first delivery.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustls::crypto::ring::sign::any_supported_type;
@@ -10,7 +11,7 @@ use rustls::sign::CertifiedKey;
 use super::EndpointTls;
 use super::keys::ENDPOINT_TLS;
 use super::reader::{Item, Reading, Table};
-use super::secrets::read_bounded;
+use super::secrets::{read_bounded, read_private};
 use crate::limits;
 
 /// Reads `tls`.
@@ -38,14 +39,18 @@ pub(super) fn read(reading: &mut Reading<'_>, item: &Item<'_>) -> Option<Endpoin
     Some(EndpointTls { ca: roots.flatten().unwrap_or_default(), client })
 }
 
-fn read_pem(reading: &mut Reading<'_>, item: &Item<'_>) -> Option<Vec<u8>> {
+/// What is said of a file that cannot be read.
+const ADVICE: &str = "give the path of a PEM file";
+
+fn path(reading: &mut Reading<'_>, item: &Item<'_>) -> Option<PathBuf> {
     let path = item.text(reading, "the path of a PEM file")?;
-    let path = reading.resolve(path);
-    read_bounded(reading, item, &path, limits::PEM_BYTES_MAX, "give the path of a PEM file")
+    Some(reading.resolve(path))
 }
 
 fn read_certs(reading: &mut Reading<'_>, item: &Item<'_>) -> Option<Vec<CertificateDer<'static>>> {
-    let pem = read_pem(reading, item)?;
+    // Certificates are public: everyone may read them.
+    let path = path(reading, item)?;
+    let (pem, _) = read_bounded(reading, item, &path, limits::PEM_BYTES_MAX, ADVICE)?;
     let certs: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
     match certs {
         Ok(certs) if certs.is_empty() => {
@@ -73,7 +78,8 @@ fn read_roots(reading: &mut Reading<'_>, item: &Item<'_>) -> Option<Vec<Certific
 }
 
 fn read_key(reading: &mut Reading<'_>, item: &Item<'_>) -> Option<PrivateKeyDer<'static>> {
-    let pem = zeroize::Zeroizing::new(read_pem(reading, item)?);
+    let path = path(reading, item)?;
+    let pem = zeroize::Zeroizing::new(read_private(reading, item, &path, limits::PEM_BYTES_MAX, ADVICE)?);
     let key = PrivateKeyDer::from_pem_slice(&pem).ok();
     if key.is_none() {
         reading.error(

@@ -144,7 +144,7 @@ pub enum SecretError {
     )]
     Prefix,
     /// Not base64 behind the prefix.
-    #[error("the secret is not base64 behind its prefix")]
+    #[error("the secret is not base64 behind its prefix; expected one secret and nothing else, so no second line")]
     Base64,
     /// An HMAC secret outside the range.
     #[error("the secret has {found} bytes behind whsec_, decoded; Standard Webhooks asks for 24 to 64")]

@@ -66,6 +66,30 @@ fn daemon(receiver: &Receiver) -> Daemon {
     Setup::new().delivery("retry = [\"20ms\"]").endpoint("app", &receiver.url("/"), "").start()
 }
 
+/// `2>&1 | head` closes both outputs early. That is no reason to end with another exit code, or to panic.
+#[test]
+fn a_closed_stderr_changes_no_exit_code() {
+    let full = || std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("webhookd.toml");
+    std::fs::write(&config, "bogus = 1\n").unwrap();
+    let config = config.to_str().unwrap();
+    for arguments in [&["check", "--config", config][..], &["run", "--config", config], &["listen", "--verify", "x"]] {
+        let status = command(arguments).stdin(Stdio::null()).stdout(full()).stderr(full()).status().unwrap();
+        assert_eq!(status.code(), Some(2), "{arguments:?}");
+    }
+    // A daemon that loses its log goes on.
+    let daemon = Setup::new().prepare();
+    let mut child =
+        command(&["run", "--config", daemon.config().to_str().unwrap()]).stdout(full()).stderr(full()).spawn().unwrap();
+    eventually("it is ready", || {
+        let reply = daemon.client().try_send("GET", "/readyz", &[], "").ok()?;
+        (reply.status == 200).then_some(())
+    });
+    rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::TERM).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
 #[test]
 fn every_command_has_help() {
     for name in [
@@ -179,6 +203,30 @@ fn a_batch_of_lines_is_sent() {
         assert_eq!(accepted["duplicate"], false, "{line}");
     }
     receiver.wait(2500);
+}
+
+#[test]
+fn a_dash_reads_stdin_in_every_place() {
+    let receiver = Receiver::start();
+    let daemon = daemon(&receiver);
+    let api = daemon.api();
+    for (n, arguments) in [["send", "a", "-"], ["send", "a", "--data=-"], ["send", "a", "--file=-"]].iter().enumerate()
+    {
+        well_with(&[&arguments[..], &["--api", &api]].concat(), "{\"n\":1.10}\n");
+        let sent = receiver.wait(n + 1).pop().unwrap();
+        assert!(sent.text().ends_with("\"data\":{\"n\":1.10}}"), "{arguments:?}: {}", sent.text());
+    }
+    for arguments in [&["send", "--batch", "-"][..], &["send", "a", "--batch", "-"], &["send", "--batch"]] {
+        let line = "{\"type\":\"b\",\"data\":2}\n";
+        let out = well_with(&[arguments, &["--json", "--api", &api]].concat(), line);
+        assert_eq!(out.lines().count(), 1, "{arguments:?}: {out}");
+    }
+    // The dash is no type.
+    let untyped = ill(&["send", "--batch", "-", "--api", &api], "{\"data\":2}\n", 1);
+    assert!(untyped.contains("has no \"type\""), "{untyped}");
+    assert!(ill(&["send", "-", "--api", &api], "1", 2).contains("send TYPE -"));
+    ill(&["send", "a", "-", "--data", "1", "--api", &api], "1", 2);
+    ill(&["send", "--batch", "-", "--file", "x", "--api", &api], "1", 2);
 }
 
 #[test]

@@ -56,11 +56,13 @@ fn sigterm_lets_attempts_under_way_end() {
     receiver.wait(1);
     let start = Instant::now();
     daemon.signal(Signal::TERM);
-    // It takes no more events, and says so or is gone from the port.
-    eventually("no more events are taken", || {
-        let reply = daemon.client().try_send("POST", "/v1/events", &[], r#"{"type":"late","data":1}"#);
-        reply.map_or(Some(()), |reply| (reply.status == 503).then_some(()))
-    });
+    // It takes no more events and says so, as long as attempts are under way.
+    eventually("it is draining", || (daemon.client().get("/readyz").status == 503).then_some(()));
+    let late = daemon.client().post("/v1/events", r#"{"type":"late","data":1}"#);
+    late.problem(503);
+    assert!(late.header("retry-after").is_some());
+    daemon.client().get("/healthz").expect(200);
+    assert_eq!(daemon.client().state(&id, "app"), "pending", "what is going on can be looked at");
     let status = daemon.wait(Duration::from_secs(20));
     assert_eq!(status.code(), Some(0), "{}", daemon.log());
     assert!(start.elapsed() >= Duration::from_millis(1300), "it did not wait: {:?}", start.elapsed());

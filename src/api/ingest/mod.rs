@@ -3,7 +3,7 @@
 //! | file | job |
 //! |---|---|
 //! | `scan` | JSON read once, as text |
-//! | `json`, `raw`, `cloudevents` | one way in each: a request to [`Draft`](draft::Draft)s |
+//! | `json`, `raw`, `cloudevents` | one way in each: a request to [`Draft`]s |
 //! | `draft` | a draft to an event: id, fingerprint, targets |
 //! | `trace` | `traceparent` |
 

@@ -97,6 +97,28 @@ fn every_key_of_an_endpoint_arrives() {
 }
 
 #[test]
+fn certificates_are_public_and_their_keys_are_not() {
+    let place = Place::new().with_pem();
+    for name in ["ca.pem", "client.pem", "client.key"] {
+        std::fs::set_permissions(place.path().join(name), std::fs::Permissions::from_mode(0o644)).unwrap();
+    }
+    let text = "[endpoint.a]\nurl = \"https://a.example.com/\"\nsign = \"none\"\n\
+                tls = { ca = \"ca.pem\", cert = \"client.pem\", key = \"client.key\" }\n";
+    let warnings = place.parse(text).unwrap().warnings;
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].contains("endpoint.a.tls.key: everyone on this machine may read"), "{warnings:?}");
+}
+
+#[test]
+fn unsigned_can_be_said_both_ways() {
+    for sign in ["\"none\"", "{ scheme = \"none\" }"] {
+        let text = format!("[endpoint.a]\nurl = \"https://a.example.com/\"\nsign = {sign}\n");
+        let config = Place::new().parse(&text).unwrap_or_else(|errors| panic!("{sign}: {errors}"));
+        assert!(config.endpoints["a"].signing.is_empty(), "{sign}");
+    }
+}
+
+#[test]
 fn what_is_not_acted_on_yet_is_said() {
     let lines = "order = \"strict\"\nrate_limit = \"1/s\"\nbreaker = { failures = 1 }\ndisable_after = \"1d\"";
     let warnings = parse(&endpoint(lines)).unwrap().warnings;

@@ -256,7 +256,7 @@ fn values_of_an_endpoint_are_checked() {
     for rate in ["\"100\"", "\"100/d\"", "\"0/s\"", "100", "\"1000001/s\""] {
         refused(&format!("rate_limit = {rate}"), "4:14: endpoint.a.rate_limit: ", "a rate");
     }
-    refused("breaker = \"on\"", "4:11: endpoint.a.breaker: ", "expected \"off\"");
+    refused("breaker = \"on\"", "4:11: endpoint.a.breaker: ", "or a table such as { failures = 20");
     refused("breaker = { failures = 0 }", "4:24: endpoint.a.breaker.failures: ", "from 1 to 10000");
     refused("breaker = { cooldown = 30 }", "4:24: endpoint.a.breaker.cooldown: ", "for example \"30s\"");
     refused("breaker = { after = 30 }", "4:13: endpoint.a.breaker.after: ", "known here: failures, cooldown");
