@@ -3,7 +3,7 @@
 //! - `flush` is no fsync on Linux (it ends in `sync_file_range`), so [`Engine::sync`] flushes and then calls `fdatasync` on a
 //!   handle of its own on the `db` file.
 //! - sled never syncs `conf`, `db` and their folder when it makes them: [`Engine::open`] does.
-//! - A `snap.*.generating` left by a crash makes every later open fail: such files go before the open.
+//! - A `snap.*.generating` left by a crash makes every later open fail, and so does half a `conf`: they go before the open.
 //! - A log item over a quarter of `segment_size` becomes a blob file, which is never synced. An item is a whole leaf of up to
 //!   17 values. With segments of 2 MiB and values of at most 16 KiB no item comes near that.
 //! - A damaged file, or a write or fsync that fails, can make sled panic: every call is guarded, and after a panic the
@@ -87,6 +87,7 @@ impl Engine {
             return Err(EngineError::InUse { path: dir.to_path_buf() });
         }
         remove_unfinished_snapshots(dir)?;
+        remove_unfinished_conf(dir)?;
         let opened = catch_unwind(|| {
             sled::Config::new()
                 .path(dir)
@@ -258,6 +259,18 @@ fn remove_unfinished_snapshots(dir: &Path) -> Result<(), EngineError> {
     Ok(())
 }
 
+/// sled writes `conf` in two steps and only then makes `db`. A crash in between leaves a `conf` that it refuses to read, in
+/// a database that never held anything.
+fn remove_unfinished_conf(dir: &Path) -> Result<(), EngineError> {
+    let unused =
+        fs::metadata(dir.join("db")).map_or_else(|error| error.kind() == io::ErrorKind::NotFound, |db| db.len() == 0);
+    let conf = dir.join("conf");
+    if unused && conf.exists() {
+        fs::remove_file(&conf).map_err(|source| EngineError::Io { what: "cannot remove", path: conf, source })?;
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -282,6 +295,21 @@ mod tests {
         fs::write(dir.path().join("snap.00000000000000FF.generating"), b"torn").unwrap();
         let engine = reopen(dir.path());
         assert_eq!(engine.get(b"h1").unwrap().as_deref(), Some(&b"value"[..]));
+    }
+
+    #[test]
+    fn a_crash_while_it_was_made_does_not_stop_the_next_open() {
+        let made = tempfile::tempdir().unwrap();
+        drop(Engine::open(made.path()).unwrap());
+        let conf = fs::read(made.path().join("conf")).unwrap();
+        for len in [0, 5, 9, conf.len() / 2, conf.len() - 4, conf.len() - 1] {
+            let dir = tempfile::tempdir().unwrap();
+            fs::write(dir.path().join("conf"), &conf[..len]).unwrap();
+            let engine = Engine::open(dir.path()).unwrap_or_else(|error| panic!("{len} bytes: {error}"));
+            engine.put(b"h1", b"value".to_vec()).unwrap();
+            drop(engine);
+            assert_eq!(reopen(dir.path()).get(b"h1").unwrap().as_deref(), Some(&b"value"[..]));
+        }
     }
 
     #[test]

@@ -97,10 +97,10 @@ async fn a_replay_that_fails_in_one_generation_still_goes_out_from_the_others() 
     let Ok(Some(News::Revived(mut revived))) = news else { panic!("nothing was revived") };
     revived.sort_unstable_by_key(|one| one.delivery);
     assert_eq!(revived.iter().map(|one| one.delivery).collect::<Vec<_>>(), deliveries);
-    for n in 0..3 {
+    for (n, delivery) in deliveries.iter().enumerate() {
         let standing = open.find(&format!("e{n}")).await.unwrap().deliveries[0].standing;
         assert!(matches!(standing, Standing::Pending { .. }), "{n}: {standing:?}");
-        let slot = open.store().slot(deliveries[n].event.generation).unwrap();
+        let slot = open.store().slot(delivery.event.generation).unwrap();
         assert_eq!(slot.life(|life| life.pending), 1, "a generation with something pending is never removed");
     }
 }
