@@ -37,9 +37,10 @@ use hyper::header::{HeaderName, HeaderValue};
 
 pub use self::header_mac::ContentError;
 pub use self::kind::{SchemeKind, UnknownScheme};
-pub use self::options::{Options, SchemeError, SecretError};
+pub use self::options::{Options, SchemeError};
 pub use self::received::Received;
 pub use self::refusal::Refusal;
+pub use self::secret::SecretError;
 use crate::model::text::EventId;
 
 /// A scheme with its key. Made by [`Scheme::new`] or [`Scheme::for_signing`].

@@ -10,7 +10,7 @@ use thiserror::Error;
 use super::header_mac::{Content, ContentError, HeaderMac, Spelling, Timestamp};
 use super::kind::SchemeKind;
 use super::mac::{Algorithm, Encoding, MacKey};
-use super::secret::Secret;
+use super::secret::{Secret, SecretError};
 use super::standard::StandardKey;
 use super::stripe::StripeKey;
 use super::token::Token;
@@ -120,60 +120,6 @@ pub enum SchemeError {
     /// A `whpk_` key where signatures are made.
     #[error("the secret is a public key (whpk_…), which only verifies; signing needs the whsk_… it belongs to")]
     PublicKey,
-}
-
-/// What is wrong with a secret. It never holds any part of it.
-#[derive(Clone, Debug, Error, PartialEq, Eq)]
-pub enum SecretError {
-    /// Nothing was given.
-    #[error("the secret is empty")]
-    Empty,
-    /// Longer than the limit.
-    #[error("the secret has {found} bytes; at most {max} are allowed", max = limits::SECRET_BYTES_MAX)]
-    TooLong {
-        /// Bytes given.
-        found: usize,
-    },
-    /// Likely left by an editor or `echo`.
-    #[error("the secret starts or ends with a line break: remove it")]
-    LineBreak,
-    /// None of the prefixes of Standard Webhooks.
-    #[error(
-        "the secret starts with none of whsec_, whsk_ and whpk_, which Standard Webhooks asks for; `webhookd secret new` \
-         makes one"
-    )]
-    Prefix,
-    /// Not base64 behind the prefix.
-    #[error("the secret is not base64 behind its prefix; expected one secret and nothing else, so no second line")]
-    Base64,
-    /// An HMAC secret outside the range.
-    #[error("the secret has {found} bytes behind whsec_, decoded; Standard Webhooks asks for 24 to 64")]
-    HmacLength {
-        /// Bytes given.
-        found: usize,
-    },
-    /// An Ed25519 key of another length.
-    #[error("the secret has {found} bytes behind {prefix}, decoded; expected {expected}")]
-    KeyLength {
-        /// The prefix.
-        prefix: &'static str,
-        /// Bytes expected.
-        expected: usize,
-        /// Bytes given.
-        found: usize,
-    },
-    /// Two halves that are no pair.
-    #[error("the secret is no Ed25519 pair: its second half is not the public key of its first")]
-    NoPair,
-    /// No point of the curve, or a weak one.
-    #[error("the secret is no usable Ed25519 public key")]
-    NoPublicKey,
-    /// Bytes that no header value may carry.
-    #[error("the secret has a control character, or a space at an end, which a header cannot carry")]
-    NoHeaderValue,
-    /// `basic` without a user.
-    #[error("the secret holds no colon; give `username`, or a secret of the form user:password")]
-    NoUser,
 }
 
 /// Longest prefix or user name, in bytes.

@@ -14,10 +14,9 @@ use hyper::header::{HeaderName, HeaderValue};
 use zeroize::Zeroizing;
 
 use super::mac::{Algorithm, Encoding, MacKey, Tag};
-use super::options::SecretError;
 use super::received::{Received, seconds};
 use super::refusal::Refusal;
-use super::secret::{RandomError, Secret, random_32};
+use super::secret::{RandomError, Secret, SecretError, random_32};
 use super::{Decimal, Signed, header_value};
 use crate::limits;
 

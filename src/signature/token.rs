@@ -8,9 +8,9 @@ use hyper::header::{AUTHORIZATION, HeaderName, HeaderValue};
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
-use super::options::SecretError;
 use super::received::Received;
 use super::refusal::Refusal;
+use super::secret::SecretError;
 
 /// What stands before a token in `authorization` (RFC 6750, section 2.1).
 const BEARER: &str = "Bearer ";
