@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use super::batch;
 use super::draft::{DeliverAt, Draft};
 use super::scan::{JsonFault, Kind, Reader, Value};
 use crate::api::body::Body;
@@ -53,61 +54,10 @@ pub fn read_one(body: &Body, ground: &Ground<'_>) -> Result<Draft, Problem> {
 /// # Errors
 /// 400 where it is no JSON, 422 with the faults of its events.
 pub fn read_batch(body: &Body, ground: &Ground<'_>) -> Result<Vec<Draft>, Problem> {
-    let mut reader = Reader::new(body.bytes()).map_err(no_json)?;
-    let mut faults = Faults::default();
-    let mut drafts = Vec::new();
-    enter_batch(&mut reader)?;
-    let mut first = true;
-    let mut index = 0;
-    while reader.next_item(&mut first).map_err(no_json)? {
-        if index == limits::BATCH_EVENTS_MAX {
-            return Err(batch_too_long());
-        }
-        let at = format!("/{index}");
-        let no_json = |fault| no_json(fault).at(at.as_str());
-        match reader.kind().map_err(no_json)? {
-            Kind::Object => {
-                let fields = Fields::read(&mut reader, &at, &mut faults).map_err(no_json)?;
-                drafts.extend(fields.check(body, ground, &at, &mut faults));
-            }
-            kind => {
-                reader.value().map_err(no_json)?;
-                let detail = format!("an event must be a JSON object, not {}", kind.words());
-                faults.add(ProblemKind::InvalidField, at.clone(), detail);
-            }
-        }
-        index += 1;
-    }
-    reader.finish().map_err(no_json)?;
-    end_batch(index, faults)?;
-    Ok(drafts)
-}
-
-/// Steps into the array of a batch.
-pub(super) fn enter_batch(reader: &mut Reader<'_>) -> Result<(), Problem> {
-    match reader.kind().map_err(no_json)? {
-        Kind::Array => reader.enter(Kind::Array).map_err(no_json),
-        kind => {
-            reader.value().and_then(|_| reader.finish()).map_err(no_json)?;
-            let detail = format!("the body of a batch must be a JSON array of events, not {}", kind.words());
-            Err(Problem::new(ProblemKind::InvalidField, detail).at(""))
-        }
-    }
-}
-
-/// A batch that goes on past its limit.
-pub(super) fn batch_too_long() -> Problem {
-    let max = limits::BATCH_EVENTS_MAX;
-    Problem::new(ProblemKind::BatchSize, format!("the batch has more than {max} events; send several"))
-        .at(format!("/{max}"))
-}
-
-/// After the last event of a batch of `len`.
-pub(super) fn end_batch(len: usize, faults: Faults) -> Result<(), Problem> {
-    if len == 0 {
-        return Err(Problem::new(ProblemKind::BatchSize, "the batch has no events").at(""));
-    }
-    faults.into_problem().map_or(Ok(()), Err)
+    batch::read(body, "an event", |reader, at, faults| {
+        let fields = Fields::read(reader, at, faults)?;
+        Ok(fields.check(body, ground, at, faults))
+    })
 }
 
 /// The problem of a body that is no JSON.

@@ -4,9 +4,11 @@
 //! |---|---|
 //! | `scan` | JSON read once, as text |
 //! | `json`, `raw`, `cloudevents` | one way in each: a request to [`Draft`]s |
+//! | `batch` | what the ways in have in common where a request has many events |
 //! | `draft` | a draft to an event: id, fingerprint, targets |
 //! | `trace` | `traceparent` |
 
+mod batch;
 pub mod cloudevents;
 pub mod draft;
 pub mod json;
@@ -67,16 +69,12 @@ pub(super) async fn post_event<B>(api: &Api, request: Request<B>) -> Result<Answ
 where
     B: HttpBody<Data = Bytes> + Unpin,
 {
-    let (head, body) = request.into_parts();
-    let key = idempotency_key(&head.headers)?;
-    let mode = Mode::of(&head.headers, content_type(&head.headers))?;
-    let body = read(api, &head.headers, body).await?;
-    let started = Instant::now();
-    let trace = traceparent(&head.headers);
+    let Arrival { headers, key, mode, body, started } = arrive(api, request).await?;
+    let trace = traceparent(&headers);
     let (via, form, drafts) = match mode {
         None => (Via::Json, Form::One, vec![json::read_one(&body, &api.ground(trace))?]),
         Some(Mode::Structured) => (Via::CloudEvents, Form::One, vec![cloudevents::read_structured(&body, trace)?]),
-        Some(Mode::Binary) => (Via::CloudEvents, Form::One, vec![cloudevents::read_binary(&head.headers, &body)?]),
+        Some(Mode::Binary) => (Via::CloudEvents, Form::One, vec![cloudevents::read_binary(&headers, &body)?]),
         Some(Mode::Batch) => (Via::CloudEvents, Form::Batch, cloudevents::read_batch(&body, trace)?),
     };
     store(api, Posted { via, form, drafts, key, started }).await
@@ -87,12 +85,8 @@ pub(super) async fn post_batch<B>(api: &Api, request: Request<B>) -> Result<Answ
 where
     B: HttpBody<Data = Bytes> + Unpin,
 {
-    let (head, body) = request.into_parts();
-    let key = idempotency_key(&head.headers)?;
-    let mode = Mode::of(&head.headers, content_type(&head.headers))?;
-    let body = read(api, &head.headers, body).await?;
-    let started = Instant::now();
-    let trace = traceparent(&head.headers);
+    let Arrival { headers, key, mode, body, started } = arrive(api, request).await?;
+    let trace = traceparent(&headers);
     let (via, drafts) = match mode {
         Some(Mode::Batch) => (Via::CloudEvents, cloudevents::read_batch(&body, trace)?),
         Some(Mode::Structured | Mode::Binary) => {
@@ -121,6 +115,30 @@ where
 /// An event that the daemon itself makes.
 pub(super) async fn post_own(api: &Api, via: Via, draft: Draft) -> Result<Answer, Problem> {
     store(api, Posted { via, form: Form::One, drafts: vec![draft], key: None, started: Instant::now() }).await
+}
+
+/// A request of events with its whole body.
+struct Arrival {
+    headers: HeaderMap,
+    key: Option<IdempotencyKey>,
+    /// `None`: JSON of our own form.
+    mode: Option<Mode>,
+    body: Body,
+    /// When its last byte had come.
+    started: Instant,
+}
+
+/// Reads the request, its body last: a head that will not do is refused before the body comes.
+async fn arrive<B>(api: &Api, request: Request<B>) -> Result<Arrival, Problem>
+where
+    B: HttpBody<Data = Bytes> + Unpin,
+{
+    let (head, body) = request.into_parts();
+    let headers = head.headers;
+    let key = idempotency_key(&headers)?;
+    let mode = Mode::of(&headers, content_type(&headers))?;
+    let body = read(api, &headers, body).await?;
+    Ok(Arrival { headers, key, mode, body, started: Instant::now() })
 }
 
 async fn read<B>(api: &Api, headers: &HeaderMap, body: B) -> Result<Body, Problem>

@@ -6,12 +6,12 @@ use bytes::Bytes;
 
 use super::attributes::{Attributes, Place};
 use crate::api::body::Body;
+use crate::api::ingest::batch;
 use crate::api::ingest::draft::Draft;
-use crate::api::ingest::json::{batch_too_long, end_batch, enter_batch, no_json};
+use crate::api::ingest::json::no_json;
 use crate::api::ingest::raw::is_json_type;
 use crate::api::ingest::scan::{JsonFault, Kind, Reader, Value, is_json};
 use crate::api::problem::{Faults, Problem, ProblemKind};
-use crate::limits;
 use crate::model::event::Content;
 
 /// The content type of data that names none (section 2.4.1 of the JSON event format).
@@ -40,33 +40,7 @@ pub fn read_structured(body: &Body, traceparent: Option<&str>) -> Result<Draft, 
 /// # Errors
 /// As for one.
 pub fn read_batch(body: &Body, traceparent: Option<&str>) -> Result<Vec<Draft>, Problem> {
-    let mut reader = Reader::new(body.bytes()).map_err(no_json)?;
-    let mut faults = Faults::default();
-    let mut drafts = Vec::new();
-    enter_batch(&mut reader)?;
-    let (mut first, mut index) = (true, 0);
-    while reader.next_item(&mut first).map_err(no_json)? {
-        if index == limits::BATCH_EVENTS_MAX {
-            return Err(batch_too_long());
-        }
-        let at = format!("/{index}");
-        let no_json = |fault| no_json(fault).at(at.as_str());
-        match reader.kind().map_err(no_json)? {
-            Kind::Object => {
-                let draft = read_object(&mut reader, body, &at, traceparent, &mut faults).map_err(no_json)?;
-                drafts.extend(draft);
-            }
-            kind => {
-                reader.value().map_err(no_json)?;
-                let detail = format!("a CloudEvent must be a JSON object, not {}", kind.words());
-                faults.add(ProblemKind::InvalidField, at.clone(), detail);
-            }
-        }
-        index += 1;
-    }
-    reader.finish().map_err(no_json)?;
-    end_batch(index, faults)?;
-    Ok(drafts)
+    batch::read(body, "a CloudEvent", |reader, at, faults| read_object(reader, body, at, traceparent, faults))
 }
 
 /// Reads the object that comes next; `None` where it has faults.
