@@ -219,7 +219,7 @@ impl<C: Courier> Task<C> {
             News::Accepted(events) => {
                 let (wall, mono) = (self.clock.wall(), self.clock.mono());
                 for FreshEvent { place, event, targets } in events {
-                    let next_at = event.deliver_at.unwrap_or(event.at);
+                    let next_at = event.first_due();
                     for endpoint in targets {
                         let entry = Entry {
                             delivery: DeliveryRef { event: place, endpoint },

@@ -40,6 +40,12 @@ impl Event {
         self.timestamp.as_deref().map_or_else(|| self.at.to_string(), str::to_owned)
     }
 
+    /// When its first attempt is due.
+    #[must_use]
+    pub fn first_due(&self) -> UnixMs {
+        self.deliver_at.unwrap_or(self.at)
+    }
+
     /// Bytes that the event occupies while it is kept in memory, roughly.
     #[must_use]
     pub fn bytes(&self) -> usize {

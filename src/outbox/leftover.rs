@@ -18,14 +18,10 @@ impl Writer {
                 continue;
             }
             self.seal_again = now.plus_ms(SEAL_AGAIN_MS);
-            let ids = slot.live_ids(Clone::clone).unwrap_or_default();
-            let last_at = slot.life(|life| life.last_at);
-            match self.store.open(&slot).and_then(|generation| generation.seal(&ids, last_at)) {
-                Ok(filter) => slot.seal(filter),
-                Err(error) => {
-                    tracing::warn!(generation = slot.no(), %error, "a generation could not be sealed; it is tried again");
-                    self.abandon(slot.no());
-                }
+            let sealed = self.store.open(&slot).and_then(|generation| slot.seal(&generation));
+            if let Err(error) = sealed {
+                tracing::warn!(generation = slot.no(), %error, "a generation could not be sealed; it is tried again");
+                self.abandon(slot.no());
             }
         }
     }

@@ -174,11 +174,7 @@ fn list_generation(
     if before > 0 {
         generation.scan_states(0, |row, state| {
             let Some(endpoint) = generation.global(row.endpoint) else { return };
-            let of_event = states.entry(row.seq).or_default();
-            match of_event.iter_mut().find(|(no, _)| *no == endpoint) {
-                Some((_, known)) => *known = state,
-                None => of_event.push((endpoint, state)),
-            }
+            overlay(states.entry(row.seq).or_default(), endpoint, state);
         })?;
     }
     while let Some(heads) = generation.heads_before(before)? {
@@ -189,13 +185,10 @@ fn list_generation(
                 return Ok(false);
             }
             let known = states.remove(&seq).unwrap_or_default();
-            let fresh = State::fresh(&head.event);
+            let fresh = State::fresh(head.event.first_due());
             let mut deliveries: Vec<_> = head.targets.iter().map(|endpoint| (*endpoint, fresh)).collect();
             for (endpoint, state) in known {
-                match deliveries.iter_mut().find(|(no, _)| *no == endpoint) {
-                    Some((_, old)) => *old = state,
-                    None => deliveries.push((endpoint, state)),
-                }
+                overlay(&mut deliveries, endpoint, state);
             }
             if !query.fits(&head.event, &deliveries) {
                 continue;
@@ -217,6 +210,14 @@ fn list_generation(
         }
     }
     Ok(false)
+}
+
+/// The newer state of an endpoint's delivery takes the older one's place.
+fn overlay(deliveries: &mut Vec<(EndpointNo, State)>, endpoint: EndpointNo, state: State) {
+    match deliveries.iter_mut().find(|(no, _)| *no == endpoint) {
+        Some((_, known)) => *known = state,
+        None => deliveries.push((endpoint, state)),
+    }
 }
 
 impl ListQuery {

@@ -59,14 +59,14 @@ pub(super) fn recover(
         damages.extend(damage.map(|what| (no, what)));
         slot.life(|old| *old = life);
         match ids {
-            Ids::Sealed(filter) => slot.seal(filter),
+            Ids::Sealed(filter) => slot.set_filter(filter),
             Ids::Live(known) => {
+                slot.learn(known.into_iter());
                 let bytes = generation.bytes();
                 if newest == Some(no) && bytes < generation_bytes {
-                    slot.learn(known.into_iter());
                     current = Some(Current { slot: Arc::clone(&slot), generation, bytes, since: now });
                 } else {
-                    slot.seal(generation.seal(&known, life.last_at).map_err(failed)?);
+                    slot.seal(&generation).map_err(failed)?;
                 }
             }
         }
@@ -92,9 +92,10 @@ fn read_generation(
         changed_at: done.map_or(now, |done| done.at),
         marked_done: done.is_some(),
     };
-    if let (Some(_), Some(filter)) = (done, filter.clone()) {
-        return Ok((life, Ids::Sealed(filter), None));
-    }
+    let filter = match (done, filter) {
+        (Some(_), Some(filter)) => return Ok((life, Ids::Sealed(filter), None)),
+        (_, filter) => filter,
+    };
     let mut states: HashMap<(u32, u16), State> = HashMap::new();
     generation.scan_states(0, |row, state| {
         states.insert((row.seq, row.endpoint), state);
@@ -124,8 +125,7 @@ fn read_generation(
         disorder_ms = disorder_ms.max(last_at.since(row.at));
         last_at = last_at.max(row.at);
         for local in &row.targets {
-            let next_at = row.deliver_at.unwrap_or(row.at);
-            let fresh = State { standing: Standing::Pending { next_at }, progress: Default::default() };
+            let fresh = State::fresh(row.first_due());
             tell(seq, *local, states.remove(&(seq, *local)).unwrap_or(fresh), row.at);
         }
         true

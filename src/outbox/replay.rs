@@ -53,7 +53,7 @@ impl Writer {
         for delivery in deliveries {
             let seq = delivery.event.seq;
             let Some(head) = generation.head(seq)? else { continue };
-            let fresh = head.targets.contains(&delivery.endpoint).then(|| State::fresh(&head.event));
+            let fresh = head.targets.contains(&delivery.endpoint).then(|| State::fresh(head.event.first_due()));
             wanted.insert((seq, delivery.endpoint), fresh);
             accepted_at.insert(seq, head.event.at);
         }

@@ -45,6 +45,13 @@ pub(super) struct HeadRow<'a> {
     pub(super) targets: Vec<u16>,
 }
 
+impl HeadRow<'_> {
+    /// As [`Event::first_due`](crate::model::event::Event::first_due).
+    pub(super) fn first_due(&self) -> UnixMs {
+        self.deliver_at.unwrap_or(self.at)
+    }
+}
+
 /// What an event has beside its body that few events have; stored in front of the body.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Extras<'a> {

@@ -121,8 +121,19 @@ impl Slot {
         }
     }
 
+    /// Seals the generation, which is this slot's: from here on its ids are found by filter and index. Nothing happens to one
+    /// that is sealed already.
+    pub(super) fn seal(&self, generation: &Generation) -> Result<(), StoreError> {
+        let last_at = self.life(|life| life.last_at);
+        // Ids are added by the thread that seals; until it is done the others find them as before.
+        if let Some(filter) = self.live_ids(|known| generation.seal(known, last_at)) {
+            self.set_filter(filter?);
+        }
+        Ok(())
+    }
+
     /// Replaces the ids by a filter.
-    pub(super) fn seal(&self, filter: Filter) {
+    pub(super) fn set_filter(&self, filter: Filter) {
         *self.ids.write().unwrap_or_else(PoisonError::into_inner) = Ids::Sealed(filter);
     }
 

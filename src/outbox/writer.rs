@@ -415,11 +415,8 @@ impl Writer {
     fn seal_current(&mut self) {
         let Some(current) = self.current.take() else { return };
         let no = current.slot.no();
-        let last_at = current.slot.life(|life| life.last_at);
-        let ids = current.slot.live_ids(Clone::clone).unwrap_or_default();
-        match current.generation.seal(&ids, last_at) {
-            Ok(filter) => {
-                current.slot.seal(filter);
+        match current.slot.seal(&current.generation) {
+            Ok(()) => {
                 self.unsynced.remove(&no);
                 tracing::debug!(generation = no, events = current.generation.events(), "generation sealed");
             }

@@ -11,6 +11,7 @@ use super::engine::{Engine, Value};
 use super::keys::{self, key};
 use super::rows::{self, COMMIT_ENDS, HeadRow};
 use super::{ReadError, StoreError, frame};
+use crate::clock::UnixMs;
 use crate::model::delivery::{EventRef, Progress, Standing};
 use crate::model::event::{Event, Fingerprint};
 use crate::model::roster::{EndpointNo, Roster};
@@ -66,9 +67,8 @@ pub(in crate::outbox) struct State {
 }
 
 impl State {
-    /// What a delivery is at acceptance.
-    pub(in crate::outbox) fn fresh(event: &Event) -> Self {
-        let next_at = event.deliver_at.unwrap_or(event.at);
+    /// What a delivery is at acceptance, its first attempt due at `next_at`.
+    pub(in crate::outbox) fn fresh(next_at: UnixMs) -> Self {
         Self { standing: Standing::Pending { next_at }, progress: Progress::default() }
     }
 }

@@ -119,7 +119,7 @@ impl Generation {
         seq: u32,
         head: &Head,
     ) -> Result<Vec<(EndpointNo, State, Vec<Attempt>)>, ReadError> {
-        let fresh = State::fresh(&head.event);
+        let fresh = State::fresh(head.event.first_due());
         let mut deliveries: Vec<_> = head.targets.iter().map(|no| (*no, fresh, Vec::new())).collect();
         let mut packs = BTreeSet::new();
         self.scan_states(head.states_from, |row, state| {
