@@ -3,8 +3,6 @@
 //! JSON is kept as text and put into its place as it came, so that `123456789012345678901234567890` and `1.10` arrive
 //! as they were sent; nothing here parses and prints `data` again.
 
-use std::borrow::Cow;
-
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -49,7 +47,7 @@ fn content_type(event: &Event) -> HeaderValue {
 fn standard(event: &Event) -> Bytes {
     let mut object = Object::with_capacity(event);
     object.text("type", event.event_type.as_str());
-    object.text("timestamp", &event_time(event));
+    object.text("timestamp", &event.timestamp_text());
     if event.content.json {
         object.raw("data", &event.content.body);
     } else if event.cloud_attributes.is_some() && event.content.body.is_empty() {
@@ -82,7 +80,7 @@ fn cloud_event(event: &Event) -> Bytes {
         object.text("type", event.event_type.as_str());
     }
     if !has("time") {
-        object.text("time", &event_time(event));
+        object.text("time", &event.timestamp_text());
     }
     let empty = event.content.body.is_empty();
     if !empty && !has("datacontenttype") {
@@ -99,13 +97,6 @@ fn cloud_event(event: &Event) -> Bytes {
         object.base64("data_base64", &event.content.body);
     }
     object.finish()
-}
-
-fn event_time(event: &Event) -> Cow<'_, str> {
-    match event.timestamp.as_deref() {
-        Some(text) => Cow::Borrowed(text),
-        None => Cow::Owned(event.at.to_string()),
-    }
 }
 
 /// A JSON object under construction.

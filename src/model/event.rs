@@ -1,5 +1,6 @@
 //! An event: one thing that happened.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -36,8 +37,8 @@ pub struct Event {
 impl Event {
     /// The event's own time as RFC 3339 text.
     #[must_use]
-    pub fn timestamp_text(&self) -> String {
-        self.timestamp.as_deref().map_or_else(|| self.at.to_string(), str::to_owned)
+    pub fn timestamp_text(&self) -> Cow<'_, str> {
+        self.timestamp.as_deref().map_or_else(|| self.at.to_string().into(), Cow::Borrowed)
     }
 
     /// When its first attempt is due.
