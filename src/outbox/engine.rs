@@ -86,7 +86,8 @@ impl EngineError {
 /// One open sled database.
 #[derive(Debug)]
 pub(super) struct Engine {
-    db: sled::Db,
+    /// There until the engine goes.
+    db: Option<sled::Db>,
     /// A second handle on sled's log, for `fdatasync`.
     log: File,
     disk: SharedDisk,
@@ -138,14 +139,15 @@ impl Engine {
             sync_dir(parent)?;
         }
         let log = File::options().read(true).write(true).open(&path).map_err(io("cannot open", &path))?;
-        Ok(Self { db, log, disk, failed: AtomicBool::new(false), torn: AtomicBool::new(false) })
+        Ok(Self { db: Some(db), log, disk, failed: AtomicBool::new(false), torn: AtomicBool::new(false) })
     }
 
     fn guarded<T>(&self, what: &'static str, act: impl FnOnce(&sled::Db) -> sled::Result<T>) -> Result<T, EngineError> {
         if self.failed.load(Ordering::Relaxed) {
             return Err(EngineError::Failed(what));
         }
-        match catch_unwind(AssertUnwindSafe(|| act(&self.db))) {
+        let Some(db) = &self.db else { return Err(EngineError::Failed(what)) };
+        match catch_unwind(AssertUnwindSafe(|| act(db))) {
             Ok(result) => result.map_err(|source| EngineError::Sled { what, source }),
             Err(_) => {
                 self.failed.store(true, Ordering::Relaxed);
@@ -249,6 +251,14 @@ impl Engine {
     /// Whether a call has failed in a way that only opening again can mend.
     pub(super) fn failed(&self) -> bool {
         self.failed.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Engine {
+    /// sled syncs once more when it goes, and panics where the disk refuses.
+    fn drop(&mut self) {
+        let db = self.db.take();
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(db)));
     }
 }
 
