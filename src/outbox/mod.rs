@@ -35,6 +35,7 @@
 //! every delivery that is not finished is told to the scheduler.
 
 mod carve;
+mod caution;
 mod commit;
 mod damage;
 mod disk;
@@ -317,6 +318,8 @@ enum StoreError {
     Resting,
     #[error("the generation was removed")]
     Gone,
+    #[error("generation {generation}: {what}")]
+    Unsure { generation: u32, what: String },
     #[error("generation {generation} is damaged and is being mended")]
     InDoubt { generation: u32 },
 }
