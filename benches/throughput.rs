@@ -15,7 +15,7 @@
 use std::convert::Infallible;
 use std::error::Error;
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
@@ -31,6 +31,8 @@ use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+
+mod machine;
 
 type Failure = Box<dyn Error + Send + Sync>;
 
@@ -66,7 +68,7 @@ impl Options {
 
 fn main() -> Result<(), Failure> {
     let options = Options::read();
-    println!("{}", machine(&options.dir));
+    println!("{}", machine::machine(&options.dir));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let run = Run::start(&options).await?;
@@ -302,7 +304,7 @@ secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
         let repeats = times.repeats.load(Ordering::Relaxed);
         println!(
             "  refused {refused}, received more than once {repeats}, daemon's memory {}",
-            resident(self.daemon.id())
+            machine::Memory::of(self.daemon.id())
         );
     }
 }
@@ -411,37 +413,4 @@ fn quantiles(mut micros: Vec<u32>) -> String {
     micros.sort_unstable();
     let at = |share: f64| f64::from(micros[((micros.len() - 1) as f64 * share) as usize]) / 1000.0;
     format!("p50 {:.2} ms   p99 {:.2} ms   p99.9 {:.2} ms   max {:.2} ms", at(0.5), at(0.99), at(0.999), at(1.0))
-}
-
-/// Resident memory of a process, from /proc.
-fn resident(pid: u32) -> String {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim).unwrap_or("?");
-    format!("{} (peak {})", field("VmRSS:"), field("VmHWM:"))
-}
-
-/// What the figures were measured on.
-fn machine(dir: &Path) -> String {
-    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-    let cpus = read("/proc/cpuinfo");
-    let model =
-        cpus.lines().find_map(|line| line.strip_prefix("model name")).map(|rest| rest.trim_matches([' ', '\t', ':']));
-    let cores = std::thread::available_parallelism().map_or(0, usize::from);
-    let kernel = read("/proc/sys/kernel/osrelease");
-    let load = read("/proc/loadavg");
-    let load = load.split(' ').next().unwrap_or("?");
-    let mounts = read("/proc/self/mounts");
-    let dir = dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
-    let mounts = mounts.lines().filter_map(|line| {
-        let mut fields = line.split(' ');
-        let (_, point, kind) = (fields.next()?, fields.next()?, fields.next()?);
-        dir.starts_with(point).then_some((point.len(), kind))
-    });
-    let filesystem = mounts.max().map_or("?", |(_, kind)| kind);
-    format!(
-        "machine: {cores} cores ({}), load {load} before the start, Linux {}, data on {filesystem}, webhookd {}",
-        model.unwrap_or("unknown processor"),
-        kernel.trim(),
-        env!("CARGO_PKG_VERSION"),
-    )
 }

@@ -1,0 +1,183 @@
+//! The daemon as a process of its own, and its data folder.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::Request;
+
+use crate::load::Producer;
+use crate::machine::Memory;
+use crate::{Failure, Options};
+
+/// How long a start may take: ten million pending on a cold disk.
+const START_MAX: Duration = Duration::from_secs(300);
+/// How long a stop may take.
+const STOP_MAX: Duration = Duration::from_secs(60);
+
+/// What a scene asks of its daemon.
+pub(crate) struct Setting {
+    pub(crate) sink: String,
+    pub(crate) retry_secs: u64,
+    pub(crate) retention_secs: u64,
+}
+
+/// A data folder with its config, and the daemon while one runs on it.
+pub(crate) struct Daemon {
+    child: Option<Child>,
+    pub(crate) address: String,
+    folder: PathBuf,
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        self.kill();
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+impl Daemon {
+    /// An empty data folder, and a daemon that is ready on it.
+    pub(crate) async fn on_empty_folder(options: &Options, setting: &Setting) -> Result<Self, Failure> {
+        let folder = options.dir.join(format!("backlog-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&folder);
+        std::fs::create_dir_all(folder.join("data"))?;
+        let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let address = format!("127.0.0.1:{port}");
+        let config = format!(
+            r#"
+[api]
+listen = "{address}"
+[storage]
+dir = "{}"
+durability = "fsync"
+max_size = "100GiB"
+retention = "{}s"
+[delivery]
+allow_networks = ["127.0.0.0/8"]
+retry = ["{}s", "24h"]
+jitter = 0.0
+[endpoint.sink]
+url = "http://{}/"
+secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+"#,
+            folder.join("data").display(),
+            setting.retention_secs,
+            setting.retry_secs,
+            setting.sink,
+        );
+        std::fs::write(folder.join("webhookd.toml"), config)?;
+        let mut daemon = Self { child: None, address, folder };
+        daemon.start().await?;
+        Ok(daemon)
+    }
+
+    /// Starts the daemon; returns how long it took until `/readyz` said so.
+    pub(crate) async fn start(&mut self) -> Result<Duration, Failure> {
+        let log = std::fs::File::options().create(true).append(true).open(self.folder.join("log"))?;
+        let begin = Instant::now();
+        let child = Command::new(env!("CARGO_BIN_EXE_webhookd"))
+            .args(["run", "--config"])
+            .arg(self.folder.join("webhookd.toml"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()?;
+        self.child = Some(child);
+        while !self.ready().await {
+            let ended = self.child.as_mut().is_some_and(|child| !matches!(child.try_wait(), Ok(None)));
+            if ended || begin.elapsed() > START_MAX {
+                let log = std::fs::read_to_string(self.folder.join("log")).unwrap_or_default();
+                return Err(format!("the daemon did not become ready:\n{log}").into());
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        Ok(begin.elapsed())
+    }
+
+    async fn ready(&self) -> bool {
+        let Ok(mut producer) = Producer::connect(&self.address).await else { return false };
+        let request = Request::get("/readyz").header("host", "bench").body(Full::new(Bytes::new()));
+        producer.exchange(request.expect("a well-formed request")).await.is_ok_and(|status| status == 200)
+    }
+
+    /// SIGKILL.
+    pub(crate) fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    /// SIGTERM, and waits until it has gone.
+    pub(crate) async fn stop(&mut self) -> Result<(), Failure> {
+        let Some(mut child) = self.child.take() else { return Ok(()) };
+        let pid = rustix::process::Pid::from_child(&child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
+        let begin = Instant::now();
+        while child.try_wait()?.is_none() {
+            if begin.elapsed() > STOP_MAX {
+                let _ = child.kill();
+                let _ = child.wait();
+                return Err("the daemon did not stop".into());
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.as_ref().map_or(0, Child::id)
+    }
+
+    pub(crate) fn memory(&self) -> Memory {
+        Memory::of(self.pid())
+    }
+
+    pub(crate) fn data(&self) -> PathBuf {
+        self.folder.join("data")
+    }
+
+    /// Drops the data folder from the page cache, as far as the kernel does it for the asking.
+    pub(crate) fn chill(&self) {
+        rustix::fs::sync();
+        for_each_file(&self.data(), &mut |path, _| {
+            if let Ok(file) = std::fs::File::open(path) {
+                let _ = rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed);
+            }
+        });
+    }
+}
+
+/// What a data folder takes of the file system.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Usage {
+    pub(crate) bytes: u64,
+    pub(crate) generations: usize,
+}
+
+impl Usage {
+    pub(crate) fn of(data: &Path) -> Self {
+        use std::os::unix::fs::MetadataExt;
+        let mut usage = Self::default();
+        for_each_file(data, &mut |path, meta| {
+            usage.bytes += meta.blocks() * 512;
+            usage.generations += usize::from(path.file_name().is_some_and(|name| name == "db"));
+        });
+        usage
+    }
+}
+
+fn for_each_file(dir: &Path, each: &mut impl FnMut(&Path, &std::fs::Metadata)) {
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        // What is gone by now was just removed by the daemon.
+        let Ok(meta) = entry.metadata() else { continue };
+        if meta.is_dir() {
+            for_each_file(&entry.path(), each);
+        } else {
+            each(&entry.path(), &meta);
+        }
+    }
+}
