@@ -4,13 +4,15 @@
 //! - An event is acknowledged after its commit was flushed **and** `fdatasync`ed, never before.
 //! - Events handed in together are stored all or none.
 //! - Nothing accepted is dropped: a full folder refuses new events and keeps the old ones.
+//! - Nothing is lost without a word: whatever is missing leaves a gap that is found, named and reported.
+//! - One damaged generation never stops the rest, and no damage stops the start.
 //! - Disk is bounded by what is live plus retention: the store is a row of generations, each removed whole.
 //! - Memory is bounded: a few generations are open, of the others a filter and a few numbers are kept.
 //!
 //! # Format
 //! The data folder is described in `folder.rs`. A generation is one sled database of about 64 MiB of events. Every value is at
-//! most 16 KiB, so that sled never makes a blob file, and stands in a frame with a version byte and a CRC over key and payload
-//! (`frame.rs`). Keys are a kind and a big-endian number (`keys.rs`):
+//! most 16 KiB, so that sled never makes a blob file, and stands in a frame that tells what it is, with a CRC (`frame.rs`).
+//! Keys are a kind and a big-endian number (`keys.rs`):
 //!
 //! | key | value |
 //! |---|---|
@@ -22,17 +24,38 @@
 //! | `x` first hash, `f` number, `z` | once sealed: the id index, the id filter, the seal |
 //! | `d` | once nothing is pending: since when |
 //!
+//! Beside sled's own files a generation has `durable` (how much of it is known to be on the disk, `watermark.rs`), `summary`
+//! (what the start needs to know of it, `summary.rs`), and, while sled opens it, a copy of its file (`caution.rs`).
+//!
 //! A commit is a handful of inserts, however many events it has: the pieces of its bodies, then its heads; the last pack of
 //! heads is flagged. States and attempts go to the generation of their event, so that a generation can be removed whole.
 //!
 //! # Operation
-//! One thread writes (`writer.rs`); while it syncs, the next commit gathers in its bounded queue. Two threads read
-//! (`readers.rs`). Fresh events go from the writer to the scheduler in memory, over the channel of [`Opened::news`].
+//! One thread writes (`writer.rs`, `settling.rs`); while it syncs, the next commit gathers in its bounded queue. Once a
+//! second it keeps house (`housekeeping.rs`): seals, summarises, removes, mends, judges whether there is room (`room.rs`).
+//! Two threads read (`readers.rs`). Fresh events go from the writer to the scheduler in memory, over the channel of
+//! [`Opened::news`].
 //!
 //! # Recovery
-//! At the start each generation is opened with the care described in `engine.rs`; heads without the flag of a finished
-//! commit are dropped (nobody was told that they were stored); states are folded over the heads, bodies are not touched; and
-//! every delivery that is not finished is told to the scheduler.
+//! At the start a generation with a summary is not opened at all. Of the others heads without the flag of a finished commit
+//! are dropped (nobody was told that they were stored), states are folded over the heads, bodies are not touched; and every
+//! delivery that is not finished is told to the scheduler (`recovery.rs`).
+//!
+//! # Faults
+//! | fault | what happens |
+//! |---|---|
+//! | the folder reaches `max_size`, or the file system `min_free` | new events are refused as [`Condition::is_full`]; deliveries go on and are recorded; events are taken again by themselves |
+//! | a write is refused (full disk) | the commit is refused, its generation let go of and opened anew when there is room; outcomes are owed in memory, within bounds, and written then; then attempts wait |
+//! | an fsync fails | as above, and nothing is added to that file any more: what was acknowledged is written anew (`rescue.rs`) and the old file goes |
+//! | sled panics | caught; the generation is opened anew, and if that fails rescued |
+//! | a damaged record, a torn tail, a flipped byte, a missing file | found by CRC, by a gap in the numbering, by the seal or the watermark, before sled may touch the file (`survey.rs`); every intact record is carved out of it (`carve.rs`) into a generation that takes its place; the damaged one is set aside with a report, [`Outbox::damages`] |
+//! | a generation is gone | missed by the roll (`roll.rs`), reported in the same way |
+//! | a generation cannot be opened just now | left shut and tried every second; until then no event is taken, since it may hold the same id |
+//! | the file of endpoint states is damaged | set aside; all endpoints are active |
+//! | the folder is locked, of another program or version, half deleted, or cannot be written | the start stops with what to do, [`OpenError`] |
+//!
+//! What is lost with a damaged record: its events by number (heads), events by name (bodies; their deliveries end dead as
+//! [`DeadReason::Lost`](crate::model::delivery::DeadReason::Lost)), or what happened to some deliveries (they are made again).
 
 mod carve;
 mod caution;
