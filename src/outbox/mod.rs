@@ -64,6 +64,7 @@ mod damage;
 mod disk;
 mod endpoints;
 mod engine;
+mod error;
 mod filter;
 mod folder;
 mod frame;
@@ -71,6 +72,7 @@ mod generation;
 mod housekeeping;
 mod ids;
 mod keys;
+mod opening;
 mod query;
 mod readers;
 mod recovery;
@@ -94,12 +96,12 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
-use thiserror::Error;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 pub use damage::{Damage, Loss};
 pub use disk::{Disk, RealDisk, SharedDisk, Space};
+pub use error::{AcceptError, EngineFailure, OpenError, ReadError};
 pub use query::{Cursor, EventSummary, ListQuery, Page, StoredDelivery, StoredEvent};
 pub use room::Condition;
 
@@ -112,10 +114,8 @@ use crate::model::event::{Event, NewEvent};
 use crate::model::roster::{EndpointNo, Roster};
 use crate::model::text::{EndpointName, EventId};
 use crate::observe::Metrics;
-use endpoints::EndpointStates;
+use error::StoreError;
 use readers::Readers;
-use recovery::Inventory;
-use roll::Roll;
 use room::Room;
 use settling::Outcomes;
 use store::Store;
@@ -207,146 +207,6 @@ pub struct Accepted {
     pub duplicate: bool,
 }
 
-/// Why events were not accepted. None of those handed in together was stored.
-#[derive(Clone, Debug, Error, PartialEq, Eq)]
-pub enum AcceptError {
-    /// Another event is known under this id or `Idempotency-Key`.
-    #[error("another event is known as {id}")]
-    Conflict {
-        /// Which of the events handed in, from 0.
-        index: usize,
-        /// The id of the event that is known.
-        id: EventId,
-    },
-    /// The data folder has reached its limit.
-    #[error("the data folder is full")]
-    Full,
-    /// More waits to be written than the queue holds.
-    #[error("too many events wait to be written")]
-    Busy,
-    /// The write or the fsync failed, or the outbox has stopped.
-    #[error("the event could not be stored")]
-    Failed,
-}
-
-/// Why something stored could not be read.
-#[derive(Debug, Error)]
-pub enum ReadError {
-    /// A stored record is damaged.
-    #[error("a stored record is damaged: {0}")]
-    Damaged(String),
-    /// What is asked for was lost with a damaged generation; that was told when it was found.
-    #[error("it was lost with a damaged generation: {0}")]
-    Lost(String),
-    /// The storage engine failed.
-    #[error("the storage could not be read: {0}")]
-    Engine(#[from] EngineFailure),
-    /// A generation could not be opened just now, or is being mended.
-    #[error("the storage could not be read: {0}")]
-    Unavailable(String),
-    /// The read itself failed, which is a fault in webhookd.
-    #[error("the read panicked")]
-    Panicked,
-    /// The outbox has stopped.
-    #[error("the outbox has stopped")]
-    Stopped,
-}
-
-/// What the storage engine did not do.
-#[derive(Debug, Error)]
-#[error(transparent)]
-pub struct EngineFailure(#[from] engine::EngineError);
-
-impl From<engine::EngineError> for ReadError {
-    fn from(error: engine::EngineError) -> Self {
-        Self::Engine(error.into())
-    }
-}
-
-impl From<StoreError> for ReadError {
-    fn from(error: StoreError) -> Self {
-        match error {
-            StoreError::Read(error) => error,
-            StoreError::Engine(error) => error.into(),
-            other => Self::Unavailable(other.to_string()),
-        }
-    }
-}
-
-/// Why the outbox could not be opened. Nothing in the folder was changed then but for what a crash had left half done.
-#[derive(Debug, Error)]
-pub enum OpenError {
-    /// The file system refused.
-    #[error("{what} {}: {source}", path.display())]
-    Io {
-        /// What was tried.
-        what: &'static str,
-        /// On what.
-        path: PathBuf,
-        /// Why not.
-        source: std::io::Error,
-    },
-    /// Another daemon uses the folder.
-    #[error("the data folder {} is in use by another webhookd: stop that one, or set another [storage] dir", dir.display())]
-    Locked {
-        /// The folder.
-        dir: PathBuf,
-    },
-    /// The folder is of another program or another version.
-    #[error("{} is no data folder of this version of webhookd ({found}): set another [storage] dir", dir.display())]
-    Format {
-        /// The folder.
-        dir: PathBuf,
-        /// What was found instead.
-        found: String,
-    },
-    /// Part of the folder was removed.
-    #[error(
-        "the data folder {} is half deleted: {what}; restore it from a backup, or remove the whole folder to begin with an empty one",
-        dir.display()
-    )]
-    HalfDeleted {
-        /// The folder.
-        dir: PathBuf,
-        /// What is missing.
-        what: String,
-    },
-    /// A file is damaged.
-    #[error("{} is damaged: {what}; restore it, or move it away to go on without it", path.display())]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        what: String,
-    },
-    /// The storage engine or a thread could not be started.
-    #[error("the outbox could not be started: {0}")]
-    Engine(String),
-}
-
-/// Why something could not be written or read; for the inside of this module.
-#[derive(Debug, Error)]
-enum StoreError {
-    #[error(transparent)]
-    Engine(#[from] engine::EngineError),
-    #[error("a row could not be encoded or decoded: {0}")]
-    Codec(#[from] bincode::Error),
-    #[error(transparent)]
-    Read(#[from] ReadError),
-    #[error("a number outgrew its field")]
-    TooLarge,
-    #[error("{what} generation {generation}: {source}")]
-    Io { what: &'static str, generation: u32, source: std::io::Error },
-    #[error("the disk refused a new generation a moment ago; it is tried again shortly")]
-    Resting,
-    #[error("the generation was removed")]
-    Gone,
-    #[error("generation {generation}: {what}")]
-    Unsure { generation: u32, what: String },
-    #[error("generation {generation} is damaged and is being mended")]
-    InDoubt { generation: u32 },
-}
-
 impl Outbox {
     /// Opens the outbox in its folder and calls `each` with every delivery that is not finished.
     ///
@@ -362,8 +222,8 @@ impl Outbox {
         each: impl FnMut(Waiting),
     ) -> Result<Opened, OpenError> {
         let folder = folder::Folder::open(&options.dir)?;
-        let (endpoints, endpoint_states) = open_endpoints(&folder)?;
-        let (store, inventory) = open_store(folder, &options, roster, &metrics)?;
+        let (endpoints, endpoint_states) = opening::open_endpoints(&folder)?;
+        let (store, inventory) = opening::open_store(folder, &options, roster, &metrics)?;
         let recovered = recovery::recover(&store, &inventory, options.generation_bytes, clock.wall(), each)?;
         let engine = |error: std::io::Error| OpenError::Engine(error.to_string());
         let readers = Arc::new(Readers::start(&store).map_err(engine)?);
@@ -538,53 +398,4 @@ impl Outbox {
     pub fn damages(&self) -> Vec<Damage> {
         self.inner.store.damages()
     }
-}
-
-/// What endpoints or operators asked for. A file that is damaged is set aside, and all endpoints count as active: a daemon
-/// that does not start would lose more.
-fn open_endpoints(folder: &folder::Folder) -> Result<(EndpointStates, EndpointStateList), OpenError> {
-    let path = folder.endpoints();
-    let endpoints = match EndpointStates::open(path.clone(), folder.mark()) {
-        Err(OpenError::Damaged { what, .. }) => {
-            let aside = path.with_extension("damaged");
-            tracing::error!(
-                %what,
-                aside = %aside.display(),
-                "the file with the states of the endpoints is damaged and was set aside: all endpoints are active now, \
-                 also those that were paused or disabled"
-            );
-            std::fs::rename(&path, &aside).map_err(|source| OpenError::Io {
-                what: "cannot set aside",
-                path: path.clone(),
-                source,
-            })?;
-            EndpointStates::open(path, folder.mark())?
-        }
-        other => other?,
-    };
-    let states = endpoints.all();
-    Ok((endpoints, states))
-}
-
-/// The store without its generations, and which there are.
-fn open_store(
-    folder: folder::Folder,
-    options: &OutboxOptions,
-    roster: Arc<Roster>,
-    metrics: &Arc<Metrics>,
-) -> Result<(Arc<Store>, Inventory), OpenError> {
-    let io = |what| {
-        let path = folder.dir().to_path_buf();
-        move |source| OpenError::Io { what, path, source }
-    };
-    folder.tidy().map_err(io("cannot tidy up the outbox in"))?;
-    let numbers = folder.generations().map_err(io("cannot read the generations of"))?;
-    let (roll, missing) = Roll::open(&folder, &numbers);
-    if numbers.is_empty() && !missing.is_empty() {
-        let what = format!("all its generations are gone ({} of them)", missing.len());
-        return Err(OpenError::HalfDeleted { dir: folder.dir().to_path_buf(), what });
-    }
-    let disk = Arc::clone(&options.disk);
-    let store = Store::new(folder, roll, roster, disk, Arc::clone(metrics));
-    Ok((Arc::new(store), Inventory { numbers, missing }))
 }
