@@ -19,7 +19,7 @@ use crate::dispatch::{self, Dispatcher};
 use crate::limits::{DRAIN_MS_MAX, GENERATION_BYTES_MAX, IN_FLIGHT_TOTAL_MAX};
 use crate::model::roster::Roster;
 use crate::observe::Metrics;
-use crate::outbox::{OpenError, Opened, Outbox, OutboxOptions};
+use crate::outbox::{OpenError, Opened, Outbox, OutboxOptions, RealDisk};
 use crate::schedule::Schedule;
 
 /// What a test may put in place of the machine's own.
@@ -185,8 +185,10 @@ async fn open_outbox(
         dir: config.storage.dir.clone(),
         retention_ms: config.storage.retention_ms,
         size_bytes_max: config.storage.size_bytes_max,
+        free_bytes_min: config.storage.free_bytes_min,
         durability: config.storage.durability,
         generation_bytes: GENERATION_BYTES_MAX,
+        disk: RealDisk::shared(),
     };
     let (clock, roster, metrics) = (Arc::clone(clock), Arc::clone(roster), Arc::clone(metrics));
     let opening = tokio::task::spawn_blocking(move || {

@@ -99,6 +99,12 @@ pub const WRITER_QUEUE_MAX: usize = 16_384;
 pub const WRITER_QUEUE_BYTES_MAX: usize = 128 * MIB;
 /// Most events written in one commit.
 pub const COMMIT_EVENTS_MAX: usize = 4096;
+/// Outcomes of deliveries that are kept in memory while the disk refuses them; when full, deliveries wait.
+pub const OWED_SETTLEMENTS_MAX: usize = 16_384;
+/// The share of a file system that stays free where the config does not say: one part in so many …
+pub const FREE_SHARE_DEFAULT: u64 = 20;
+/// … within these bounds, in bytes.
+pub const FREE_BYTES_DEFAULT: std::ops::RangeInclusive<u64> = 16 * MIB as u64..=256 * MIB as u64;
 /// Bytes of events, heads and bodies, after which a generation is closed and the next one begins.
 pub const GENERATION_BYTES_MAX: u64 = 64 * MIB as u64;
 

@@ -6,16 +6,27 @@ use serde::Serialize;
 use super::answer::{Answer, json, with_body};
 use super::problem::{Problem, ProblemKind};
 use super::{Api, Phase};
+use crate::outbox::{Condition, Outbox};
 
 #[derive(Serialize)]
 struct Shown<'a> {
     status: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'a str>,
+    /// What was found damaged and lies set aside.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    damaged: Vec<ShownDamage>,
 }
 
-/// Why the daemon is not ready while it is full.
-const FULL: &str = "the data folder has reached max_size of [storage]; new events are refused until there is room";
+/// A generation that was set aside.
+#[derive(Serialize)]
+struct ShownDamage {
+    generation: u32,
+    what: String,
+    loss: String,
+    events_lost: u64,
+    folder: String,
+}
 
 /// What `GET /` says until there is a dashboard.
 const INDEX: &str = "\
@@ -35,18 +46,29 @@ GET  /healthz  /readyz  /metrics
 
 /// `GET /healthz`
 pub(super) fn healthz() -> Answer {
-    json(StatusCode::OK, &Shown { status: "ok", reason: None })
+    json(StatusCode::OK, &Shown { status: "ok", reason: None, damaged: Vec::new() })
 }
 
 /// `GET /readyz`
 pub(super) fn readyz(api: &Api) -> Answer {
-    let (status, word, reason) = match api.readiness.phase() {
-        Phase::Ready => (StatusCode::OK, "ready", None),
-        Phase::Opening => (StatusCode::SERVICE_UNAVAILABLE, "opening", None),
-        Phase::Draining => (StatusCode::SERVICE_UNAVAILABLE, "draining", None),
-        Phase::Full => (StatusCode::SERVICE_UNAVAILABLE, "full", Some(FULL)),
+    let (status, word) = match api.readiness.phase() {
+        Phase::Ready => (StatusCode::OK, "ready"),
+        Phase::Opening => (StatusCode::SERVICE_UNAVAILABLE, "opening"),
+        Phase::Draining => (StatusCode::SERVICE_UNAVAILABLE, "draining"),
+        Phase::Full => (StatusCode::SERVICE_UNAVAILABLE, "full"),
+        Phase::Failing => (StatusCode::SERVICE_UNAVAILABLE, "failing"),
     };
-    json(status, &Shown { status: word, reason })
+    let outbox = api.core().ok().map(|core| &core.outbox);
+    let condition = outbox.map(Outbox::condition).filter(|condition| *condition != Condition::Open);
+    let reason = condition.map(|condition| condition.to_string());
+    let damaged = outbox.map(Outbox::damages).unwrap_or_default().into_iter().map(|damage| ShownDamage {
+        generation: damage.generation,
+        what: damage.what,
+        loss: damage.loss.to_string(),
+        events_lost: damage.loss.events_lost,
+        folder: damage.folder.display().to_string(),
+    });
+    json(status, &Shown { status: word, reason: reason.as_deref(), damaged: damaged.collect() })
 }
 
 /// `GET /metrics`

@@ -59,7 +59,7 @@ use crate::dispatch::Control;
 use crate::limits;
 use crate::model::roster::Roster;
 use crate::observe::Metrics;
-use crate::outbox::Outbox;
+use crate::outbox::{Condition, Outbox};
 
 /// Whether the daemon takes events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +72,8 @@ pub enum Phase {
     Draining,
     /// The storage is out of room. What is stored is served and delivered, and the outbox itself answers those who post.
     Full,
+    /// The disk refuses to store anything; otherwise as [`Phase::Full`].
+    Failing,
 }
 
 /// What requests are served from. It is there once the storage is open.
@@ -109,8 +111,11 @@ impl Readiness {
         match self.core.get() {
             None => Phase::Opening,
             Some(_) if self.draining.load(Ordering::Relaxed) => Phase::Draining,
-            Some(core) if core.outbox.is_full() => Phase::Full,
-            Some(_) => Phase::Ready,
+            Some(core) => match core.outbox.condition() {
+                Condition::Open => Phase::Ready,
+                condition if condition.is_full() => Phase::Full,
+                _ => Phase::Failing,
+            },
         }
     }
 }

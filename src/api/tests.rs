@@ -121,6 +121,8 @@ impl Bench {
             size_bytes_max: config.storage.size_bytes_max,
             durability: config.storage.durability,
             generation_bytes: limits::GENERATION_BYTES_MAX,
+            free_bytes_min: None,
+            disk: crate::outbox::RealDisk::shared(),
         };
         let opened =
             Outbox::open(options, Arc::clone(&shared), Arc::clone(&roster), Arc::clone(&metrics), |_| {}).unwrap();

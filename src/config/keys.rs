@@ -16,7 +16,7 @@ pub(super) static API: Keys = Keys { at: "api", names: &["listen", "max_body", "
 
 pub(super) static TOKEN: Keys = Keys { at: "api.token.*", names: &["secret", "scope"] };
 
-pub(super) static STORAGE: Keys = Keys { at: "storage", names: &["dir", "retention", "max_size", "durability"] };
+pub(super) static STORAGE: Keys = Keys { at: "storage", names: &["dir", "retention", "max_size", "min_free", "durability"] };
 
 pub(super) static DELIVERY: Keys = Keys {
     at: "delivery",
@@ -140,7 +140,7 @@ mod tests {
 
     #[test]
     fn a_key_like_no_other_is_met_with_the_list() {
-        assert_eq!(STORAGE.advice("colour"), "unknown key; known here: dir, retention, max_size, durability");
+        assert_eq!(STORAGE.advice("colour"), "unknown key; known here: dir, retention, max_size, min_free, durability");
     }
 
     #[test]

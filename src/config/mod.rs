@@ -113,6 +113,8 @@ pub struct Storage {
     pub retention_ms: u64,
     /// Bytes on disk past which new events are refused.
     pub size_bytes_max: u64,
+    /// Free bytes of the file system below which new events are refused; `None`: a share of it.
+    pub free_bytes_min: Option<u64>,
     /// When an event counts as stored.
     pub durability: Durability,
 }

@@ -13,6 +13,7 @@ impl Default for Storage {
             dir: "/var/lib/webhookd".into(),
             retention_ms: 7 * DAY_MS,
             size_bytes_max: 10 << 30,
+            free_bytes_min: None,
             durability: Durability::Fsync,
         }
     }
@@ -34,6 +35,7 @@ pub(super) fn read(reading: &mut Reading<'_>, item: Option<&Item<'_>>) -> Storag
     let retention_ms = table.duration_ms(reading, "retention", &retention, default.retention_ms);
     let sizes = limits::STORAGE_BYTES_MIN..=u64::MAX;
     let size_bytes_max = table.size_bytes(reading, "max_size", &sizes, default.size_bytes_max);
+    let free_bytes_min = table.get("min_free").and_then(|item| item.size_bytes(reading, &(0..=u64::MAX)));
     let words = [("fsync", Durability::Fsync), ("interval", Durability::Interval)];
     let durability = table.word(reading, "durability", &words, default.durability);
     if let (Durability::Interval, Some(item)) = (durability, table.get("durability")) {
@@ -42,5 +44,5 @@ pub(super) fn read(reading: &mut Reading<'_>, item: Option<&Item<'_>>) -> Storag
             "\"interval\" answers producers before their events are on the disk: a power cut can lose the last moments",
         );
     }
-    Storage { dir: dir.unwrap_or(default.dir), retention_ms, size_bytes_max, durability }
+    Storage { dir: dir.unwrap_or(default.dir), retention_ms, size_bytes_max, free_bytes_min, durability }
 }

@@ -114,6 +114,8 @@ impl World {
             size_bytes_max: u64::MAX,
             durability: Durability::Fsync,
             generation_bytes: self.generation_bytes,
+            free_bytes_min: None,
+            disk: crate::outbox::RealDisk::shared(),
         };
         let mut schedule = Schedule::new(64);
         let admit = |waiting| super::admit(&mut schedule, &waiting, &clock);

@@ -1,5 +1,6 @@
 //! What happens, told once: each struct writes its log line and moves its metrics.
 
+use std::path::Path;
 use std::time::Duration;
 
 use super::Metrics;
@@ -40,32 +41,80 @@ impl CommitFailed<'_> {
     /// Tells it.
     pub fn tell(&self, metrics: &Metrics) {
         metrics.commits_failed.inc();
-        tracing::error!(
+        tracing::warn!(
             error = self.error,
             events = self.events,
-            "the outbox could not be written: these events were refused with 503; check the disk of the data folder"
+            "a commit could not be written: these events were refused with 503"
         );
     }
 }
 
-/// Something stored is damaged; the rest goes on.
+/// New events are refused from here on.
 #[derive(Debug)]
-pub struct Damaged<'a> {
-    /// Where.
-    pub generation: u32,
-    /// What.
-    pub what: &'a str,
+pub struct EventsRefused<'a> {
+    /// Why, in one word: `max_size`, `min_free`, `failing`.
+    pub reason: &'static str,
+    /// Why, and what to do.
+    pub why: &'a str,
 }
 
-impl Damaged<'_> {
+impl EventsRefused<'_> {
     /// Tells it.
     pub fn tell(&self, metrics: &Metrics) {
-        metrics.records_damaged.inc();
-        tracing::error!(
-            generation = self.generation,
-            what = self.what,
-            "a stored record is damaged; the rest of the outbox goes on"
-        );
+        metrics.set_outbox_refusing(Some(self.reason));
+        tracing::error!(reason = self.reason, why = self.why, "new events are refused with 503");
+    }
+}
+
+/// New events are taken again.
+#[derive(Debug)]
+pub struct EventsTaken;
+
+impl EventsTaken {
+    /// Tells it.
+    pub fn tell(&self, metrics: &Metrics) {
+        metrics.set_outbox_refusing(None);
+        tracing::info!("new events are taken again");
+    }
+}
+
+/// A generation of the outbox is damaged; what could be saved of it goes on.
+#[derive(Debug)]
+pub struct GenerationDamaged<'a> {
+    /// Which.
+    pub generation: u32,
+    /// What is wrong with it.
+    pub what: &'a str,
+    /// What it cost.
+    pub loss: &'a str,
+    /// Where the damaged files are.
+    pub folder: &'a Path,
+    /// Whether nothing is missing.
+    pub harmless: bool,
+    /// Whether it was found just now, or at an earlier start.
+    pub new: bool,
+}
+
+impl GenerationDamaged<'_> {
+    /// Tells it.
+    pub fn tell(&self, metrics: &Metrics) {
+        let Self { generation, what, loss, folder, harmless, new } = self;
+        if !new {
+            tracing::warn!(
+                generation, what, loss, folder = %folder.display(),
+                "a damaged generation lies set aside: look at it with `webhookd store check`, and remove the folder when done"
+            );
+            return;
+        }
+        metrics.generations_damaged.inc();
+        if *harmless {
+            tracing::warn!(generation, what, loss, "a generation was written anew");
+        } else {
+            tracing::error!(
+                generation, what, loss, folder = %folder.display(),
+                "a generation is damaged and was set aside; the rest of the outbox goes on"
+            );
+        }
     }
 }
 

@@ -50,8 +50,18 @@ pub struct Metrics {
     pub commit_seconds: Histogram,
     /// Commits that failed.
     pub commits_failed: IntCounter,
-    /// Stored records found damaged.
-    pub records_damaged: IntCounter,
+    /// Generations found damaged.
+    pub generations_damaged: IntCounter,
+    /// Damaged generations that lie set aside.
+    pub outbox_damaged: IntGauge,
+    /// Blob files of the storage engine; there must be none, for it never syncs them.
+    pub outbox_blobs: IntGauge,
+    /// Free bytes of the data folder's file system.
+    pub outbox_free_bytes: IntGauge,
+    /// 1 for the reason for which new events are refused, else 0.
+    outbox_refusing: IntGaugeVec,
+    /// Outcomes that wait in memory for a disk that refuses them.
+    pub settlements_owed: IntGauge,
     /// Generations of the outbox on disk.
     pub outbox_generations: IntGauge,
     /// Bytes of the outbox on disk.
@@ -153,12 +163,35 @@ impl Metrics {
             commit_events: to.histogram("webhookd_commit_events", "Events written in one commit.", BATCH),
             commit_seconds: to.histogram("webhookd_commit_seconds", "Duration of a commit with its fsync.", SECONDS),
             commits_failed: to.counter("webhookd_commits_failed_total", "Commits that could not be written or synced."),
-            records_damaged: to.counter("webhookd_records_damaged_total", "Stored records found damaged."),
+            generations_damaged: to
+                .counter("webhookd_generations_damaged_total", "Generations of the outbox found damaged."),
+            outbox_damaged: to
+                .gauge("webhookd_outbox_damaged_generations", "Damaged generations that lie set aside in the data folder."),
+            outbox_blobs: to.gauge(
+                "webhookd_outbox_blob_files",
+                "Blob files of the storage engine: there must be none, for they are never synced.",
+            ),
+            outbox_free_bytes: to
+                .gauge("webhookd_outbox_free_bytes", "Free bytes of the file system that holds the data folder."),
+            outbox_refusing: to.gauges(
+                "webhookd_outbox_refusing",
+                "1 where new events are refused, by reason: max_size, min_free, failing.",
+                &["reason"],
+            ),
+            settlements_owed: to
+                .gauge("webhookd_settlements_owed", "Outcomes of attempts that wait for a disk that refuses them."),
             outbox_generations: to.gauge("webhookd_outbox_generations", "Generations of the outbox on disk."),
             outbox_disk_bytes: to.gauge("webhookd_outbox_disk_bytes", "Bytes of the outbox on disk."),
             ready: to.gauge("webhookd_ready", "1 while the daemon takes events, else 0."),
             registry: to.0,
         })
+    }
+
+    /// Tells why new events are refused; `None`: they are taken.
+    pub fn set_outbox_refusing(&self, reason: Option<&str>) {
+        for one in ["max_size", "min_free", "failing"] {
+            self.outbox_refusing.with_label_values(&[one]).set(i64::from(reason == Some(one)));
+        }
     }
 
     /// The metrics in Prometheus' text exposition format, version 0.0.4.

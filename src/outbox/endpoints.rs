@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::folder::write_durably;
+use super::frame::Mark;
+use super::keys::{self, key};
 use super::{OpenError, frame};
 use crate::clock::UnixMs;
 use crate::model::endpoint::{DisabledReason, EndpointState};
@@ -16,6 +18,7 @@ use crate::model::text::EndpointName;
 #[derive(Debug)]
 pub(super) struct EndpointStates {
     path: PathBuf,
+    mark: Mark,
     states: BTreeMap<EndpointName, EndpointState>,
 }
 
@@ -29,20 +32,18 @@ struct Row {
     at: UnixMs,
 }
 
-const KEY: &[u8] = b"endpoints";
-
 impl EndpointStates {
     /// Reads the file; a missing one means that all are active.
-    pub(super) fn open(path: PathBuf) -> Result<Self, OpenError> {
+    pub(super) fn open(path: PathBuf, mark: Mark) -> Result<Self, OpenError> {
         let damaged = |what: String| OpenError::Damaged { path: path.clone(), what };
         let bytes = match std::fs::read(&path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Ok(Self { path, states: BTreeMap::new() });
+                return Ok(Self { path, mark, states: BTreeMap::new() });
             }
             Err(source) => return Err(OpenError::Io { what: "cannot read", path, source }),
         };
-        let payload = frame::open(KEY, &bytes).map_err(|error| damaged(error.to_string()))?;
+        let payload = frame::open(&key(keys::ENDPOINTS, 0), &bytes).map_err(|error| damaged(error.to_string()))?;
         let rows: Vec<Row> = bincode::deserialize(payload).map_err(|error| damaged(error.to_string()))?;
         let mut states = BTreeMap::new();
         for row in rows {
@@ -56,7 +57,7 @@ impl EndpointStates {
             };
             states.insert(name, state);
         }
-        Ok(Self { path, states })
+        Ok(Self { path, mark, states })
     }
 
     /// The state of every endpoint that is not active.
@@ -74,7 +75,7 @@ impl EndpointStates {
         let rows: Vec<Row> = states.iter().map(|(name, state)| row(name, *state)).collect();
         let mut value = frame::begin(64 * rows.len());
         bincode::serialize_into(&mut value, &rows).map_err(io::Error::other)?;
-        write_durably(&self.path, &frame::close(KEY, value))?;
+        write_durably(&self.path, &frame::close(self.mark, &key(keys::ENDPOINTS, 0), value))?;
         // Only now: a state that was refused must not be written later, along with another endpoint's.
         self.states = states;
         Ok(())
@@ -95,22 +96,24 @@ fn row(name: &EndpointName, state: EndpointState) -> Row {
 mod tests {
     use super::*;
 
+    const MARK: Mark = Mark([5; 8]);
+
     #[test]
     fn states_survive_and_damage_is_found() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("endpoints");
         let name = |text| EndpointName::parse(text).unwrap();
         let gone = EndpointState::Disabled { reason: DisabledReason::Gone, at: UnixMs(7) };
-        let mut states = EndpointStates::open(path.clone()).unwrap();
+        let mut states = EndpointStates::open(path.clone(), MARK).unwrap();
         states.set(name("a"), gone).unwrap();
         states.set(name("b"), EndpointState::Paused).unwrap();
         states.set(name("c"), EndpointState::Paused).unwrap();
         states.set(name("c"), EndpointState::Active).unwrap();
-        let read = EndpointStates::open(path.clone()).unwrap().all();
+        let read = EndpointStates::open(path.clone(), MARK).unwrap().all();
         assert_eq!(read, [(name("a"), gone), (name("b"), EndpointState::Paused)]);
         let mut bytes = std::fs::read(&path).unwrap();
-        bytes[10] ^= 1;
+        bytes[30] ^= 1;
         std::fs::write(&path, bytes).unwrap();
-        assert!(matches!(EndpointStates::open(path), Err(OpenError::Damaged { .. })));
+        assert!(matches!(EndpointStates::open(path, MARK), Err(OpenError::Damaged { .. })));
     }
 }

@@ -17,10 +17,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use thiserror::Error;
 
+use super::disk::SharedDisk;
+use super::keys::Key;
 use crate::limits::STORED_VALUE_BYTES_MAX;
 
 /// Bytes of one log segment.
-const SEGMENT_BYTES: usize = 2 * 1024 * 1024;
+pub(super) const SEGMENT_BYTES: usize = 2 * 1024 * 1024;
 /// Pages that one open generation may keep in memory, in bytes, as sled counts them.
 const CACHE_BYTES: u64 = 8 * 1024 * 1024;
 
@@ -53,9 +55,32 @@ pub(super) enum EngineError {
         /// The database.
         path: PathBuf,
     },
-    /// sled panicked, or a write or an fsync failed earlier.
-    #[error("{0}: the storage engine failed; the generation has to be opened again")]
+    /// sled panicked.
+    #[error("{0}: the storage engine panicked")]
     Panicked(&'static str),
+    /// A call failed earlier in a way after which sled answers no more.
+    #[error("{0}: the storage engine failed; the generation has to be opened again")]
+    Failed(&'static str),
+    /// Something was to be written to what is only read.
+    #[error("{0}: it is only read")]
+    ReadOnly(&'static str),
+}
+
+impl EngineError {
+    /// Whether it may tell of a damaged file, and not of a disk that refuses for a while or of a program at its limits.
+    pub(super) fn suggests_damage(&self) -> bool {
+        let of_file = |error: &io::Error| {
+            use io::ErrorKind::{InvalidData, NotFound, UnexpectedEof};
+            // What sled found wrong, or a sector that the disk does not give out (EIO, 5 on every Linux).
+            matches!(error.kind(), InvalidData | NotFound | UnexpectedEof) || error.raw_os_error() == Some(5)
+        };
+        match self {
+            Self::Io { source, .. } => of_file(source),
+            Self::Sled { source: sled::Error::Io(source), .. } => of_file(source),
+            Self::Sled { .. } | Self::Panicked(_) => true,
+            Self::InUse { .. } | Self::Failed(_) | Self::ReadOnly(_) => false,
+        }
+    }
 }
 
 /// One open sled database.
@@ -64,9 +89,9 @@ pub(super) struct Engine {
     db: sled::Db,
     /// A second handle on sled's log, for `fdatasync`.
     log: File,
+    disk: SharedDisk,
     failed: AtomicBool,
-    #[cfg(test)]
-    fsync_fails: AtomicBool,
+    torn: AtomicBool,
 }
 
 /// A stored value, shared with the engine's cache.
@@ -74,7 +99,7 @@ pub(super) type Value = sled::IVec;
 
 impl Engine {
     /// Opens the database in `dir`, making it if it is not there, and makes the files themselves durable.
-    pub(super) fn open(dir: &Path) -> Result<Self, EngineError> {
+    pub(super) fn open(dir: &Path, disk: SharedDisk) -> Result<Self, EngineError> {
         let io = |what, path: &Path| {
             let path = path.to_path_buf();
             move |source| EngineError::Io { what, path, source }
@@ -113,18 +138,12 @@ impl Engine {
             sync_dir(parent)?;
         }
         let log = File::options().read(true).write(true).open(&path).map_err(io("cannot open", &path))?;
-        Ok(Self {
-            db,
-            log,
-            failed: AtomicBool::new(false),
-            #[cfg(test)]
-            fsync_fails: AtomicBool::new(false),
-        })
+        Ok(Self { db, log, disk, failed: AtomicBool::new(false), torn: AtomicBool::new(false) })
     }
 
     fn guarded<T>(&self, what: &'static str, act: impl FnOnce(&sled::Db) -> sled::Result<T>) -> Result<T, EngineError> {
         if self.failed.load(Ordering::Relaxed) {
-            return Err(EngineError::Panicked(what));
+            return Err(EngineError::Failed(what));
         }
         match catch_unwind(AssertUnwindSafe(|| act(&self.db))) {
             Ok(result) => result.map_err(|source| EngineError::Sled { what, source }),
@@ -137,7 +156,8 @@ impl Engine {
 
     /// A call that changes something. sled refuses every call after a write that failed, so the engine has failed for good.
     fn write<T>(&self, what: &'static str, act: impl FnOnce(&sled::Db) -> sled::Result<T>) -> Result<T, EngineError> {
-        self.guarded(what, act).inspect_err(|_| self.failed.store(true, Ordering::Relaxed))
+        let asked = self.disk.before_write().map_err(|source| EngineError::Io { what, path: "db".into(), source });
+        asked.and_then(|()| self.guarded(what, act)).inspect_err(|_| self.failed.store(true, Ordering::Relaxed))
     }
 
     /// Writes a value; readers see it at once, [`Engine::sync`] makes it durable.
@@ -157,21 +177,25 @@ impl Engine {
     }
 
     /// The last key of `kind` that is not after `key`.
-    pub(super) fn at_or_before(&self, kind: u8, key: &[u8]) -> Result<Option<(Value, Value)>, EngineError> {
-        self.guarded("cannot read", |db| db.range([kind].as_slice()..=key).next_back().transpose())
+    pub(super) fn at_or_before(&self, kind: u8, key: &[u8]) -> Result<Option<(Key, Value)>, EngineError> {
+        self.guarded("cannot read", |db| db.range([kind].as_slice()..=key).next_back().transpose()).map(ours)
     }
 
     /// The first key of `kind` after `key`.
-    pub(super) fn after(&self, kind: u8, key: &[u8]) -> Result<Option<(Value, Value)>, EngineError> {
-        self.guarded("cannot read", |db| {
+    pub(super) fn after(&self, kind: u8, key: &[u8]) -> Result<Option<(Key, Value)>, EngineError> {
+        let found = self.guarded("cannot read", |db| {
             use std::ops::Bound::Excluded;
             db.range::<&[u8], _>((Excluded(key), Excluded([kind + 1].as_slice()))).next().transpose()
-        })
+        });
+        found.map(ours)
     }
 
     /// The last key of `kind`.
-    pub(super) fn last(&self, kind: u8) -> Result<Option<(Value, Value)>, EngineError> {
-        self.guarded("cannot read", |db| db.range([kind].as_slice()..[kind + 1].as_slice()).next_back().transpose())
+    pub(super) fn last(&self, kind: u8) -> Result<Option<(Key, Value)>, EngineError> {
+        let found = self.guarded("cannot read", |db| {
+            db.range([kind].as_slice()..[kind + 1].as_slice()).next_back().transpose()
+        });
+        found.map(ours)
     }
 
     /// Removes every key of `kind` from `from` on.
@@ -189,11 +213,11 @@ impl Engine {
         &self,
         kind: u8,
         from: &[u8],
-        mut each: impl FnMut(Value, Value) -> bool,
+        mut each: impl FnMut(Key, Value) -> bool,
     ) -> Result<(), EngineError> {
         self.guarded("cannot read", |db| {
             for entry in db.range(from..[kind + 1].as_slice()) {
-                let (key, value) = entry?;
+                let Some((key, value)) = ours(Some(entry?)) else { continue };
                 if !each(key, value) {
                     break;
                 }
@@ -210,31 +234,28 @@ impl Engine {
     /// Makes everything written so far durable.
     pub(super) fn sync(&self) -> Result<(), EngineError> {
         self.flush()?;
-        self.fdatasync().map_err(|source| {
+        self.disk.sync_data(&self.log).map_err(|source| {
             // The kernel forgets a failed page: another fsync would succeed and mean nothing.
             self.failed.store(true, Ordering::Relaxed);
+            self.torn.store(true, Ordering::Relaxed);
             EngineError::Io { what: "cannot fsync", path: "db".into(), source }
         })
     }
 
-    fn fdatasync(&self) -> io::Result<()> {
-        #[cfg(test)]
-        if self.fsync_fails.load(Ordering::Relaxed) {
-            return Err(io::Error::from_raw_os_error(5));
-        }
-        self.log.sync_data()
-    }
-
-    /// From here on every fsync fails with EIO.
-    #[cfg(test)]
-    pub(super) fn break_fsync(&self) {
-        self.fsync_fails.store(true, Ordering::Relaxed);
+    /// Whether an fsync has failed: the file has holes where nobody can tell, and nothing may be added to it any more.
+    pub(super) fn torn(&self) -> bool {
+        self.torn.load(Ordering::Relaxed)
     }
 
     /// Whether a call has failed in a way that only opening again can mend.
     pub(super) fn failed(&self) -> bool {
         self.failed.load(Ordering::Relaxed)
     }
+}
+
+/// An entry whose key is one of ours; the engine holds no others.
+fn ours(entry: Option<(Value, Value)>) -> Option<(Key, Value)> {
+    entry.and_then(|(key, value)| Some((Key::try_from(&key[..]).ok()?, value)))
 }
 
 /// Makes the entries of a folder durable.
@@ -274,11 +295,17 @@ fn remove_unfinished_conf(dir: &Path) -> Result<(), EngineError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::outbox::disk::RealDisk;
+    use crate::outbox::keys::key;
+
+    fn open(dir: &Path) -> Engine {
+        Engine::open(dir, RealDisk::shared()).unwrap()
+    }
 
     /// Opens a folder that was closed a moment ago: sled ends a database on a thread of its own.
     fn reopen(dir: &Path) -> Engine {
         loop {
-            match Engine::open(dir) {
+            match Engine::open(dir, RealDisk::shared()) {
                 Err(EngineError::InUse { .. }) => std::thread::yield_now(),
                 other => return other.unwrap(),
             }
@@ -288,7 +315,7 @@ mod tests {
     #[test]
     fn a_leftover_snapshot_does_not_stop_the_next_open() {
         let dir = tempfile::tempdir().unwrap();
-        let engine = Engine::open(dir.path()).unwrap();
+        let engine = open(dir.path());
         engine.put(b"h1", b"value".to_vec()).unwrap();
         engine.sync().unwrap();
         drop(engine);
@@ -300,12 +327,12 @@ mod tests {
     #[test]
     fn a_crash_while_it_was_made_does_not_stop_the_next_open() {
         let made = tempfile::tempdir().unwrap();
-        drop(Engine::open(made.path()).unwrap());
+        drop(open(made.path()));
         let conf = fs::read(made.path().join("conf")).unwrap();
         for len in [0, 5, 9, conf.len() / 2, conf.len() - 4, conf.len() - 1] {
             let dir = tempfile::tempdir().unwrap();
             fs::write(dir.path().join("conf"), &conf[..len]).unwrap();
-            let engine = Engine::open(dir.path()).unwrap_or_else(|error| panic!("{len} bytes: {error}"));
+            let engine = Engine::open(dir.path(), RealDisk::shared()).unwrap_or_else(|error| panic!("{len} bytes: {error}"));
             engine.put(b"h1", b"value".to_vec()).unwrap();
             drop(engine);
             assert_eq!(reopen(dir.path()).get(b"h1").unwrap().as_deref(), Some(&b"value"[..]));
@@ -315,7 +342,7 @@ mod tests {
     #[test]
     fn values_at_the_limit_never_become_blob_files() {
         let dir = tempfile::tempdir().unwrap();
-        let engine = Engine::open(dir.path()).unwrap();
+        let engine = open(dir.path());
         for n in 0..400_u32 {
             engine.put(&n.to_be_bytes(), vec![7; STORED_VALUE_BYTES_MAX]).unwrap();
             if n % 50 == 0 {
@@ -329,15 +356,15 @@ mod tests {
     #[test]
     fn neighbours_are_found_within_their_kind() {
         let dir = tempfile::tempdir().unwrap();
-        let engine = Engine::open(dir.path()).unwrap();
-        for key in [&b"a9"[..], b"b1", b"b5", b"c1"] {
-            engine.put(key, key.to_vec()).unwrap();
+        let engine = open(dir.path());
+        for (kind, number) in [(b'a', 9), (b'b', 1), (b'b', 5), (b'c', 1)] {
+            engine.put(&key(kind, number), vec![kind]).unwrap();
         }
-        let found = |entry: Option<(Value, Value)>| entry.map(|(key, _)| String::from_utf8(key.to_vec()).unwrap());
-        assert_eq!(found(engine.at_or_before(b'b', b"b4").unwrap()).as_deref(), Some("b1"));
-        assert_eq!(found(engine.at_or_before(b'b', b"b0").unwrap()), None);
-        assert_eq!(found(engine.after(b'b', b"b1").unwrap()).as_deref(), Some("b5"));
-        assert_eq!(found(engine.after(b'b', b"b5").unwrap()), None);
-        assert_eq!(found(engine.last(b'b').unwrap()).as_deref(), Some("b5"));
+        let found = |entry: Option<(Key, Value)>| entry.map(|(key, _)| key);
+        assert_eq!(found(engine.at_or_before(b'b', &key(b'b', 4)).unwrap()), Some(key(b'b', 1)));
+        assert_eq!(found(engine.at_or_before(b'b', &key(b'b', 0)).unwrap()), None);
+        assert_eq!(found(engine.after(b'b', &key(b'b', 1)).unwrap()), Some(key(b'b', 5)));
+        assert_eq!(found(engine.after(b'b', &key(b'b', 5)).unwrap()), None);
+        assert_eq!(found(engine.last(b'b').unwrap()), Some(key(b'b', 5)));
     }
 }

@@ -1,10 +1,14 @@
 //! The data folder: its marker, its lock, its subfolders.
 //!
 //! ```text
-//! <dir>/FORMAT            "webhookd data 1": what this folder is, and of which version
-//! <dir>/LOCK              locked while a daemon uses the folder
-//! <dir>/endpoints         what endpoints or operators asked for (paused, disabled)
-//! <dir>/outbox/00000001/  a generation
+//! <dir>/FORMAT                     what this folder is, of which version, and its mark (see frame.rs)
+//! <dir>/LOCK                       locked while a daemon uses the folder
+//! <dir>/endpoints                  what endpoints or operators asked for (paused, disabled)
+//! <dir>/generations                which generations there must be (roll.rs)
+//! <dir>/outbox/00000001/           a generation
+//! <dir>/outbox/00000001.rescued/   being written in its place (rescue.rs)
+//! <dir>/outbox/00000001.damaged/   set aside, with a report; never removed
+//! <dir>/outbox/00000001.removed/   on its way out
 //! ```
 
 use std::fs::{self, File, TryLockError};
@@ -12,17 +16,29 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use super::OpenError;
-use super::engine;
+use super::damage::{self, Damage, Loss};
+use super::frame::{MARK_BYTES, Mark};
+use super::{OpenError, engine};
+use crate::clock::UnixMs;
 
-const FORMAT: &str = "webhookd data 1\n";
+/// The first line of FORMAT.
+const FORMAT: &str = "webhookd data 1";
+/// What its second line begins with.
+const MARK: &str = "mark ";
 /// How a generation is named while it is being removed: a crash in between leaves a name that the next start removes.
-const REMOVED: &str = ".removed";
+const REMOVED: &str = "removed";
+/// How what takes a damaged generation's place is named until it does.
+const RESCUED: &str = "rescued";
+/// How a generation is named that was set aside.
+const DAMAGED: &str = "damaged";
+/// Most folders of one generation that are set aside; the last one is replaced.
+const ASIDE_MAX: u32 = 100;
 
 /// The locked data folder.
 #[derive(Debug)]
 pub(super) struct Folder {
     dir: PathBuf,
+    mark: Mark,
     /// Locked until it is let go.
     lock: Mutex<Option<File>>,
 }
@@ -37,27 +53,22 @@ impl Folder {
         let outbox = dir.join("outbox");
         let format = dir.join("FORMAT");
         fs::create_dir_all(dir).map_err(io("cannot create the data folder"))?;
-        let lock = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(dir.join("LOCK"))
-            .map_err(io("cannot write to the data folder"))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(OpenError::Locked { dir: dir.to_path_buf() }),
-            Err(TryLockError::Error(source)) => return Err(io("cannot lock the data folder")(source)),
+        if !format.exists() {
+            refuse_strangers(dir)?;
         }
-        match fs::read_to_string(&format) {
-            Ok(text) if text == FORMAT => {}
-            Ok(text) => return Err(OpenError::Format { dir: dir.to_path_buf(), found: text.trim().to_owned() }),
+        let lock = lock(dir)?;
+        let mark = match fs::read_to_string(&format) {
+            Ok(text) => parse_format(dir, &text)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                if outbox.exists() {
-                    return Err(OpenError::Format { dir: dir.to_path_buf(), found: "no FORMAT file".to_owned() });
-                }
-                write_durably(&format, FORMAT.as_bytes()).map_err(io("cannot write to the data folder"))?;
+                let mark = new_mark()?;
+                let text = format!("{FORMAT}\n{MARK}{}\n", hex::encode(mark.0));
+                write_durably(&format, text.as_bytes()).map_err(io("cannot write to the data folder"))?;
+                mark
             }
             Err(source) => return Err(io("cannot read FORMAT in the data folder")(source)),
+        };
+        if !outbox.is_dir() && dir.join("generations").exists() {
+            return Err(OpenError::HalfDeleted { dir: dir.to_path_buf(), what: "its folder outbox is gone".to_owned() });
         }
         fs::create_dir_all(&outbox).map_err(io("cannot create outbox in the data folder"))?;
         for synced in [Some(dir), dir.parent().filter(|parent| !parent.as_os_str().is_empty())].into_iter().flatten() {
@@ -68,7 +79,24 @@ impl Folder {
                 return Err(OpenError::Engine(error.to_string()));
             }
         }
-        Ok(Self { dir: dir.to_path_buf(), lock: Mutex::new(Some(lock)) })
+        Ok(Self { dir: dir.to_path_buf(), mark, lock: Mutex::new(Some(lock)) })
+    }
+
+    /// Opens a folder that is there, for those who only read, and locks it where that is possible: a disk that can only be
+    /// read has nobody who writes.
+    pub(super) fn open_existing(dir: &Path) -> Result<Self, OpenError> {
+        let text = fs::read_to_string(dir.join("FORMAT")).map_err(|source| OpenError::Io {
+            what: "cannot read FORMAT in the data folder",
+            path: dir.to_path_buf(),
+            source,
+        })?;
+        let mark = parse_format(dir, &text)?;
+        let lock = match lock(dir) {
+            Ok(lock) => Some(lock),
+            Err(locked @ OpenError::Locked { .. }) => return Err(locked),
+            Err(_) => None,
+        };
+        Ok(Self { dir: dir.to_path_buf(), mark, lock: Mutex::new(lock) })
     }
 
     /// Lets another daemon have the folder.
@@ -76,9 +104,24 @@ impl Folder {
         *self.lock.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
+    /// What every value in the folder begins with.
+    pub(super) fn mark(&self) -> Mark {
+        self.mark
+    }
+
+    /// The folder itself.
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// The folder of a generation.
     pub(super) fn generation(&self, no: u32) -> PathBuf {
-        self.dir.join("outbox").join(format!("{no:08}"))
+        self.outbox().join(format!("{no:08}"))
+    }
+
+    /// Where a generation is written that takes a damaged one's place.
+    pub(super) fn rescued(&self, no: u32) -> PathBuf {
+        self.generation(no).with_extension(RESCUED)
     }
 
     /// Where endpoint states are kept.
@@ -86,40 +129,195 @@ impl Folder {
         self.dir.join("endpoints")
     }
 
-    /// The generations that are there, oldest first. Removes what a crash left of removed ones.
-    pub(super) fn generations(&self) -> io::Result<Vec<u32>> {
-        let mut found = Vec::new();
-        for entry in fs::read_dir(self.dir.join("outbox"))? {
-            let entry = entry?;
-            let name = entry.file_name();
-            let Some(name) = name.to_str() else { continue };
-            if name.ends_with(REMOVED) {
-                fs::remove_dir_all(entry.path())?;
-            } else if name.len() == 8
-                && let Ok(no) = name.parse()
-            {
-                found.push(no);
+    /// Where the roll of the generations is kept.
+    pub(super) fn roll(&self) -> PathBuf {
+        self.dir.join("generations")
+    }
+
+    /// Puts right what a crash left half done: what was being removed goes, and what was saved from damage takes its place.
+    pub(super) fn tidy(&self) -> io::Result<()> {
+        for (path, no, extension) in self.entries()? {
+            match extension.as_str() {
+                REMOVED => fs::remove_dir_all(path)?,
+                // The damaged one goes first, and only when what was saved of it is durable.
+                RESCUED if !self.generation(no).exists() => {
+                    fs::rename(path, self.generation(no))?;
+                    self.sync()?;
+                }
+                RESCUED => fs::remove_dir_all(path)?,
+                _ => {}
             }
         }
+        Ok(())
+    }
+
+    /// The generations that are there, oldest first.
+    pub(super) fn generations(&self) -> io::Result<Vec<u32>> {
+        let mut found: Vec<u32> =
+            self.entries()?.into_iter().filter(|(.., extension)| extension.is_empty()).map(|(_, no, _)| no).collect();
         found.sort_unstable();
         Ok(found)
     }
 
-    /// Removes a generation whole.
-    pub(super) fn remove_generation(&self, no: u32) -> io::Result<()> {
-        let from = self.generation(no);
-        let to = from.with_extension(&REMOVED[1..]);
-        fs::rename(&from, &to)?;
-        fs::remove_dir_all(&to)?;
-        File::open(self.dir.join("outbox"))?.sync_all()
+    /// What was set aside and is still there.
+    pub(super) fn damages(&self) -> io::Result<Vec<Damage>> {
+        let aside = self.entries()?.into_iter().filter(|(.., extension)| extension.starts_with(DAMAGED));
+        let mut damages: Vec<Damage> = aside
+            .map(|(folder, generation, _)| {
+                damage::read(&folder).unwrap_or(Damage {
+                    generation,
+                    at: UnixMs(0),
+                    what: "its report is missing".to_owned(),
+                    loss: Loss { unknown: true, ..Loss::default() },
+                    folder,
+                })
+            })
+            .collect();
+        damages.sort_by(|a, b| a.folder.cmp(&b.folder));
+        Ok(damages)
     }
 
-    /// Bytes that a generation takes on disk.
-    pub(super) fn generation_bytes(&self, no: u32) -> u64 {
+    /// Removes a generation whole.
+    pub(super) fn remove_generation(&self, no: u32) -> io::Result<()> {
+        let to = self.move_away(no)?;
+        fs::remove_dir_all(&to)?;
+        self.sync()
+    }
+
+    /// Puts what was rescued in the place of a generation, which is set aside, or goes where nothing of it is missing.
+    /// Tells where it lies.
+    pub(super) fn replace_generation(&self, no: u32, set_aside: bool) -> io::Result<Option<PathBuf>> {
+        let aside = if set_aside { Some(self.set_aside(no)?) } else { None };
+        let removed = if set_aside { None } else { Some(self.move_away(no)?) };
+        fs::rename(self.rescued(no), self.generation(no))?;
+        self.sync()?;
+        if let Some(removed) = removed {
+            fs::remove_dir_all(removed)?;
+        }
+        Ok(aside)
+    }
+
+    /// Makes an empty folder that stands for a generation that is gone, to keep its report in.
+    pub(super) fn stand_in(&self, no: u32) -> io::Result<PathBuf> {
+        let aside = self.free_aside(no);
+        fs::create_dir_all(&aside)?;
+        self.sync()?;
+        Ok(aside)
+    }
+
+    /// Bytes that a generation takes on disk, and how many blob files it has.
+    pub(super) fn measure_generation(&self, no: u32) -> (u64, u64) {
         use std::os::unix::fs::MetadataExt;
         let size = |entry: io::Result<fs::DirEntry>| Some(entry.ok()?.metadata().ok()?.blocks() * 512);
-        fs::read_dir(self.generation(no)).map_or(0, |entries| entries.filter_map(size).sum())
+        let dir = self.generation(no);
+        let bytes = |dir: &Path| fs::read_dir(dir).map_or(0, |entries| entries.filter_map(size).sum::<u64>());
+        let blobs = fs::read_dir(dir.join("blobs")).map_or(0, |entries| entries.count() as u64);
+        let blob_bytes = if blobs > 0 { bytes(&dir.join("blobs")) } else { 0 };
+        (bytes(&dir) + blob_bytes, blobs)
     }
+
+    fn set_aside(&self, no: u32) -> io::Result<PathBuf> {
+        let aside = self.free_aside(no);
+        fs::rename(self.generation(no), &aside)?;
+        Ok(aside)
+    }
+
+    fn free_aside(&self, no: u32) -> PathBuf {
+        let plain = self.generation(no).with_extension(DAMAGED);
+        let numbered = (2..ASIDE_MAX).map(|n| self.generation(no).with_extension(format!("{DAMAGED}-{n}")));
+        let mut names = std::iter::once(plain.clone()).chain(numbered);
+        names.find(|path| !path.exists()).unwrap_or(plain)
+    }
+
+    fn move_away(&self, no: u32) -> io::Result<PathBuf> {
+        let from = self.generation(no);
+        let to = from.with_extension(REMOVED);
+        if to.exists() {
+            fs::remove_dir_all(&to)?;
+        }
+        fs::rename(&from, &to)?;
+        Ok(to)
+    }
+
+    fn outbox(&self) -> PathBuf {
+        self.dir.join("outbox")
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        File::open(self.outbox())?.sync_all()
+    }
+
+    /// What stands in the outbox: path, number, and what follows the number's dot.
+    fn entries(&self) -> io::Result<Vec<(PathBuf, u32, String)>> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(self.outbox())? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let Some(name) = name.to_str() else { continue };
+            let (no, extension) = name.split_once('.').unwrap_or((name, ""));
+            if no.len() == 8
+                && let Ok(no) = no.parse()
+            {
+                found.push((entry.path(), no, extension.to_owned()));
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// A folder without FORMAT must be new: what another program keeps there is left alone, and so is what is left of a data
+/// folder whose FORMAT was deleted. A new disk's `lost+found`, dot files and a config beside the data are no strangers.
+fn refuse_strangers(dir: &Path) -> Result<(), OpenError> {
+    let io = |source| OpenError::Io { what: "cannot read the data folder", path: dir.to_path_buf(), source };
+    for entry in fs::read_dir(dir).map_err(io)? {
+        let name = entry.map_err(io)?.file_name();
+        let name = name.to_string_lossy();
+        if name == "outbox" || name == "generations" {
+            let what = "its file FORMAT is gone".to_owned();
+            return Err(OpenError::HalfDeleted { dir: dir.to_path_buf(), what });
+        }
+        let known = name == "LOCK" || name == "FORMAT.draft" || name == "lost+found";
+        if !known && !name.starts_with('.') && !name.ends_with(".toml") {
+            let found = format!("it has no FORMAT file, and there is {name} in it");
+            return Err(OpenError::Format { dir: dir.to_path_buf(), found });
+        }
+    }
+    Ok(())
+}
+
+fn lock(dir: &Path) -> Result<File, OpenError> {
+    let io = |what| move |source| OpenError::Io { what, path: dir.to_path_buf(), source };
+    let lock = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(dir.join("LOCK"))
+        .map_err(io("cannot write to the data folder"))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(OpenError::Locked { dir: dir.to_path_buf() }),
+        Err(TryLockError::Error(source)) => Err(io("cannot lock the data folder")(source)),
+    }
+}
+
+fn parse_format(dir: &Path, text: &str) -> Result<Mark, OpenError> {
+    let wrong = |found: String| OpenError::Format { dir: dir.to_path_buf(), found };
+    let mut lines = text.lines();
+    let first = lines.next().unwrap_or_default();
+    if first != FORMAT {
+        return Err(wrong(format!("its FORMAT file says {first:?}, this version reads {FORMAT:?}")));
+    }
+    let mark = lines.next().and_then(|line| line.strip_prefix(MARK)).and_then(|mark| hex::decode(mark.trim()).ok());
+    let mark = mark.and_then(|bytes| <[u8; MARK_BYTES]>::try_from(bytes).ok());
+    mark.map(Mark).ok_or_else(|| wrong("its FORMAT file has no mark of 16 hexadecimal digits".to_owned()))
+}
+
+fn new_mark() -> Result<Mark, OpenError> {
+    let mut mark = [0; MARK_BYTES];
+    getrandom::fill(&mut mark).map_err(|error| OpenError::Engine(format!("no random bytes: {error}")))?;
+    // The first byte is none that text has, so that the search for marks passes quickly over JSON.
+    mark[0] |= 0x80;
+    Ok(Mark(mark))
 }
 
 /// Replaces a file whole and durably: a crash leaves the old one or the new one.

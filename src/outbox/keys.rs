@@ -18,9 +18,20 @@ pub(super) const FILTER: u8 = b'f';
 pub(super) const SEAL: u8 = b'z';
 /// `d`: present and true where no delivery of the generation is pending.
 pub(super) const DONE: u8 = b'd';
+/// Kinds of the small files beside the generations; no generation holds them.
+pub(super) const WATERMARK: u8 = b'w';
+/// See [`WATERMARK`]: what endpoints or operators asked for.
+pub(super) const ENDPOINTS: u8 = b'e';
+/// See [`WATERMARK`]: which generations there must be.
+pub(super) const ROLL: u8 = b'g';
+/// See [`WATERMARK`]: what the start needs to know of a generation.
+pub(super) const SUMMARY: u8 = b's';
 
-/// A key: the kind and its number.
-pub(super) fn key(kind: u8, number: u64) -> [u8; 9] {
+/// A kind and its number.
+pub(super) type Key = [u8; 9];
+
+/// The key of a kind and a number.
+pub(super) fn key(kind: u8, number: u64) -> Key {
     let mut key = [kind; 9];
     key[1..].copy_from_slice(&number.to_be_bytes());
     key

@@ -34,27 +34,38 @@
 //! commit are dropped (nobody was told that they were stored); states are folded over the heads, bodies are not touched; and
 //! every delivery that is not finished is told to the scheduler.
 
+mod carve;
 mod commit;
+mod damage;
+mod disk;
 mod endpoints;
 mod engine;
 mod filter;
 mod folder;
 mod frame;
 mod generation;
+mod housekeeping;
 mod ids;
 mod keys;
-mod leftover;
 mod query;
 mod readers;
 mod recovery;
 mod replay;
+mod rescue;
+mod roll;
+mod room;
 mod rows;
+mod settling;
+mod shelf;
+mod slot;
 mod store;
+mod summary;
+mod survey;
 #[cfg(test)]
 mod tests;
+mod watermark;
 mod writer;
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -63,7 +74,10 @@ use thiserror::Error;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+pub use damage::{Damage, Loss};
+pub use disk::{Disk, RealDisk, SharedDisk, Space};
 pub use query::{Cursor, EventSummary, ListQuery, Page, StoredDelivery, StoredEvent};
+pub use room::Condition;
 
 use crate::clock::{MonoMs, SharedClock};
 use crate::config::Durability;
@@ -74,10 +88,13 @@ use crate::model::event::{Event, NewEvent};
 use crate::model::roster::{EndpointNo, Roster};
 use crate::model::text::{EndpointName, EventId};
 use crate::observe::Metrics;
-use crate::observe::happening::Damaged;
+use endpoints::EndpointStates;
 use readers::Readers;
+use roll::Roll;
+use room::Room;
+use settling::Outcomes;
 use store::Store;
-use writer::{Accept, Command, Writer};
+use writer::{Accept, Command, Queues, Writer};
 
 /// What the outbox is opened with.
 #[derive(Clone, Debug)]
@@ -90,10 +107,17 @@ pub struct OutboxOptions {
     pub size_bytes_max: u64,
     /// When an event counts as stored.
     pub durability: Durability,
+    /// Free bytes of the file system below which new events are refused; `None`: a twentieth of it, within bounds.
+    pub free_bytes_min: Option<u64>,
     /// Bytes of events after which a generation is sealed and the next begins; usually
     /// [`GENERATION_BYTES_MAX`](crate::limits::GENERATION_BYTES_MAX).
     pub generation_bytes: u64,
+    /// Where fsync and room are asked for; usually [`RealDisk`].
+    pub disk: SharedDisk,
 }
+
+/// Endpoints that are not simply active.
+type EndpointStateList = Vec<(EndpointName, EndpointState)>;
 
 /// An outbox just opened, with what its scheduler needs.
 #[derive(Debug)]
@@ -136,10 +160,12 @@ pub struct Outbox {
 struct Inner {
     store: Arc<Store>,
     commands: mpsc::Sender<Command>,
+    settlements: mpsc::Sender<Settlement>,
     /// Bytes of events that may wait for the writer.
-    room: Arc<Semaphore>,
-    readers: Readers,
-    size_bytes_max: u64,
+    waiting_bytes: Arc<Semaphore>,
+    /// Whether events are taken.
+    room: Arc<Room>,
+    readers: Arc<Readers>,
     writer: Mutex<Option<JoinHandle<()>>>,
     /// Cancelled once the writer's thread has ended.
     writer_ended: CancellationToken,
@@ -184,17 +210,31 @@ pub enum ReadError {
     /// A stored record is damaged.
     #[error("a stored record is damaged: {0}")]
     Damaged(String),
+    /// What is asked for was lost with a damaged generation; that was told when it was found.
+    #[error("it was lost with a damaged generation: {0}")]
+    Lost(String),
     /// The storage engine failed.
     #[error("the storage could not be read: {0}")]
-    Engine(String),
+    Engine(#[from] EngineFailure),
+    /// A generation could not be opened just now, or is being mended.
+    #[error("the storage could not be read: {0}")]
+    Unavailable(String),
+    /// The read itself failed, which is a fault in webhookd.
+    #[error("the read panicked")]
+    Panicked,
     /// The outbox has stopped.
     #[error("the outbox has stopped")]
     Stopped,
 }
 
+/// What the storage engine did not do.
+#[derive(Debug, Error)]
+#[error(transparent)]
+pub struct EngineFailure(#[from] engine::EngineError);
+
 impl From<engine::EngineError> for ReadError {
     fn from(error: engine::EngineError) -> Self {
-        Self::Engine(error.to_string())
+        Self::Engine(error.into())
     }
 }
 
@@ -202,7 +242,8 @@ impl From<StoreError> for ReadError {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Read(error) => error,
-            other => Self::Engine(other.to_string()),
+            StoreError::Engine(error) => error.into(),
+            other => Self::Unavailable(other.to_string()),
         }
     }
 }
@@ -234,6 +275,17 @@ pub enum OpenError {
         /// What was found instead.
         found: String,
     },
+    /// Part of the folder was removed.
+    #[error(
+        "the data folder {} is half deleted: {what}; restore it from a backup, or remove the whole folder to begin with an empty one",
+        dir.display()
+    )]
+    HalfDeleted {
+        /// The folder.
+        dir: PathBuf,
+        /// What is missing.
+        what: String,
+    },
     /// A file is damaged.
     #[error("{} is damaged: {what}; restore it, or move it away to go on without it", path.display())]
     Damaged {
@@ -241,16 +293,6 @@ pub enum OpenError {
         path: PathBuf,
         /// What is wrong.
         what: String,
-    },
-    /// A generation could not be opened.
-    #[error(
-        "generation {no:08} of the outbox cannot be opened: {error}; if its disk is sound, move its folder away to go on without its events"
-    )]
-    Generation {
-        /// Its number, the name of its folder.
-        no: u32,
-        /// Why not.
-        error: String,
     },
     /// The storage engine or a thread could not be started.
     #[error("the outbox could not be started: {0}")]
@@ -262,16 +304,20 @@ pub enum OpenError {
 enum StoreError {
     #[error(transparent)]
     Engine(#[from] engine::EngineError),
-    #[error("a row could not be encoded: {0}")]
+    #[error("a row could not be encoded or decoded: {0}")]
     Codec(#[from] bincode::Error),
     #[error(transparent)]
     Read(#[from] ReadError),
     #[error("a number outgrew its field")]
     TooLarge,
+    #[error("{what} generation {generation}: {source}")]
+    Io { what: &'static str, generation: u32, source: std::io::Error },
     #[error("the disk refused a new generation a moment ago; it is tried again shortly")]
     Resting,
     #[error("the generation was removed")]
     Gone,
+    #[error("generation {generation} is damaged and is being mended")]
+    InDoubt { generation: u32 },
 }
 
 impl Outbox {
@@ -289,18 +335,16 @@ impl Outbox {
         each: impl FnMut(Waiting),
     ) -> Result<Opened, OpenError> {
         let folder = folder::Folder::open(&options.dir)?;
-        let endpoints = endpoints::EndpointStates::open(folder.endpoints())?;
-        let endpoint_states = endpoints.all();
-        let recovered = recovery::recover(folder, roster, options.generation_bytes, clock.wall(), each)?;
-        for (generation, what) in &recovered.damages {
-            Damaged { generation: *generation, what }.tell(&metrics);
-        }
-        let store = recovered.store;
+        let (endpoints, endpoint_states) = open_endpoints(&folder)?;
+        let (store, numbers, missing) = open_store(folder, &options, roster, &metrics)?;
+        let recovered =
+            recovery::recover(&store, &numbers, &missing, options.generation_bytes, clock.wall(), each)?;
         let engine = |error: std::io::Error| OpenError::Engine(error.to_string());
-        let readers = Readers::start(&store).map_err(engine)?;
+        let readers = Arc::new(Readers::start(&store).map_err(engine)?);
         let (commands, queue) = mpsc::channel(WRITER_QUEUE_MAX);
+        let (settlements, settled) = mpsc::channel(WRITER_QUEUE_MAX);
         let (news, told) = mpsc::channel(SCHEDULE_QUEUE_MAX);
-        let size_bytes_max = options.size_bytes_max;
+        let room = Arc::new(Room::new());
         let mut writer = Writer {
             store: Arc::clone(&store),
             current: recovered.current,
@@ -309,12 +353,20 @@ impl Outbox {
             clock,
             metrics,
             news,
-            unsynced: BTreeMap::new(),
-            unsynced_since: None,
+            readers: Arc::clone(&readers),
+            room: Arc::clone(&room),
+            outcomes: Outcomes::default(),
+            trouble: None,
+            shut: recovered.shut,
+            why_shut: recovered.why_shut,
             begin_again: MonoMs(0),
             seal_again: MonoMs(0),
         };
-        writer.begin().map_err(|error| OpenError::Engine(error.to_string()))?;
+        // A disk that refuses now may take events later; until then everything else goes on.
+        if let Err(error) = writer.begin() {
+            writer.trouble = Some(error.to_string());
+        }
+        writer.judge_room();
         let writer_ended = CancellationToken::new();
         let guard = writer_ended.clone().drop_guard();
         let runtime = tokio::runtime::Handle::current();
@@ -322,12 +374,12 @@ impl Outbox {
             .name("outbox-write".to_owned())
             .spawn(move || {
                 let _guard = guard;
-                writer.run(&runtime, queue);
+                writer.run(&runtime, Queues { commands: queue, settlements: settled });
             })
             .map_err(engine)?;
-        let room = Arc::new(Semaphore::new(WRITER_QUEUE_BYTES_MAX));
+        let waiting_bytes = Arc::new(Semaphore::new(WRITER_QUEUE_BYTES_MAX));
         let writer = Mutex::new(Some(thread));
-        let inner = Inner { store, commands, room, readers, size_bytes_max, writer, writer_ended };
+        let inner = Inner { store, commands, settlements, waiting_bytes, room, readers, writer, writer_ended };
         Ok(Opened { outbox: Self { inner: Arc::new(inner) }, news: told, endpoint_states })
     }
 
@@ -341,7 +393,7 @@ impl Outbox {
         let inner = &*self.inner;
         let bytes: usize = events.iter().map(|new| new.event.bytes()).sum();
         let bytes = u32::try_from(bytes.min(WRITER_QUEUE_BYTES_MAX)).unwrap_or(u32::MAX);
-        let permit = Arc::clone(&inner.room).try_acquire_many_owned(bytes).map_err(|_| AcceptError::Busy)?;
+        let permit = Arc::clone(&inner.waiting_bytes).try_acquire_many_owned(bytes).map_err(|_| AcceptError::Busy)?;
         // Ids of long ago are looked up here, on a reading thread, so that the writer never waits for an old generation.
         let horizon = inner.store.newest();
         let (events, known) = if events.iter().any(|new| commit::needs_disk(&inner.store, new, horizon)) {
@@ -370,10 +422,11 @@ impl Outbox {
         })
     }
 
-    /// Records what has happened to a delivery. Visible to readers once it is written, durable a moment later.
+    /// Records what has happened to a delivery. Visible to readers once it is written, durable a moment later. Waits while the
+    /// disk refuses and many outcomes are owed to it already.
     pub async fn settle(&self, settlement: Settlement) {
         // A closed queue means that the outbox has stopped: the delivery is pending at the next start.
-        let _ = self.inner.commands.send(Command::Settle(settlement)).await;
+        let _ = self.inner.settlements.send(settlement).await;
     }
 
     /// The event with this id, with every delivery and attempt.
@@ -447,9 +500,64 @@ impl Outbox {
         self.inner.writer_ended.cancelled().await;
     }
 
-    /// Whether new events are refused because the data folder has reached its limit.
+    /// Whether new events are taken, and why not.
     #[must_use]
-    pub fn is_full(&self) -> bool {
-        self.inner.store.disk_bytes() >= self.inner.size_bytes_max
+    pub fn condition(&self) -> Condition {
+        self.inner.room.condition()
     }
+
+    /// What was found damaged and lies set aside.
+    #[must_use]
+    pub fn damages(&self) -> Vec<Damage> {
+        self.inner.store.damages()
+    }
+}
+
+/// What endpoints or operators asked for. A file that is damaged is set aside, and all endpoints count as active: a daemon
+/// that does not start would lose more.
+fn open_endpoints(folder: &folder::Folder) -> Result<(EndpointStates, EndpointStateList), OpenError> {
+    let path = folder.endpoints();
+    let endpoints = match EndpointStates::open(path.clone(), folder.mark()) {
+        Err(OpenError::Damaged { what, .. }) => {
+            let aside = path.with_extension("damaged");
+            tracing::error!(
+                %what,
+                aside = %aside.display(),
+                "the file with the states of the endpoints is damaged and was set aside: all endpoints are active now, \
+                 also those that were paused or disabled"
+            );
+            std::fs::rename(&path, &aside).map_err(|source| OpenError::Io {
+                what: "cannot set aside",
+                path: path.clone(),
+                source,
+            })?;
+            EndpointStates::open(path, folder.mark())?
+        }
+        other => other?,
+    };
+    let states = endpoints.all();
+    Ok((endpoints, states))
+}
+
+/// The store without its generations, the numbers of those that are there, and of those that should be.
+fn open_store(
+    folder: folder::Folder,
+    options: &OutboxOptions,
+    roster: Arc<Roster>,
+    metrics: &Arc<Metrics>,
+) -> Result<(Arc<Store>, Vec<u32>, Vec<u32>), OpenError> {
+    let io = |what| {
+        let path = folder.dir().to_path_buf();
+        move |source| OpenError::Io { what, path, source }
+    };
+    folder.tidy().map_err(io("cannot tidy up the outbox in"))?;
+    let numbers = folder.generations().map_err(io("cannot read the generations of"))?;
+    let (roll, missing) = Roll::open(&folder, &numbers);
+    if numbers.is_empty() && !missing.is_empty() {
+        let what = format!("all its generations are gone ({} of them)", missing.len());
+        return Err(OpenError::HalfDeleted { dir: folder.dir().to_path_buf(), what });
+    }
+    let disk = Arc::clone(&options.disk);
+    let store = Store::new(folder, roll, roster, disk, Arc::clone(metrics));
+    Ok((Arc::new(store), numbers, missing))
 }

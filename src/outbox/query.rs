@@ -92,6 +92,8 @@ pub struct StoredEvent {
     pub place: EventRef,
     /// The event.
     pub event: Arc<Event>,
+    /// Whether its body was lost with a damaged generation.
+    pub body_lost: bool,
     /// Its deliveries.
     pub deliveries: Vec<StoredDelivery>,
 }
@@ -114,26 +116,37 @@ pub(super) fn find(store: &Store, id: &EventId) -> Result<Option<StoredEvent>, R
     let fits = |head: &Head| head.event.id == *id;
     let Some((place, head)) = store.lookup(id_hash(id.as_str()), 0, fits)? else { return Ok(None) };
     let Some(slot) = store.slot(place.generation) else { return Ok(None) };
-    let Some(generation) = store.open_if_there(&slot)? else { return Ok(None) };
-    let mut deliveries = Vec::new();
-    for (endpoint, state, mut attempts) in generation.deliveries(place.seq, &head)? {
-        attempts.sort_by_key(|attempt| attempt.n);
-        deliveries.push(StoredDelivery {
-            endpoint: store.roster().name(endpoint),
-            standing: state.standing,
-            progress: state.progress,
-            attempts,
-        });
-    }
-    Ok(Some(StoredEvent { place, event: Arc::new(generation.event(head)?), deliveries }))
+    let found = store.read(&slot, |generation| {
+        let mut deliveries = Vec::new();
+        for (endpoint, state, mut attempts) in generation.deliveries(place.seq, &head)? {
+            attempts.sort_by_key(|attempt| attempt.n);
+            deliveries.push(StoredDelivery {
+                endpoint: store.roster().name(endpoint),
+                standing: state.standing,
+                progress: state.progress,
+                attempts,
+            });
+        }
+        // Without its body there is still everything to tell about what happened to it.
+        let without_body = head.event.clone();
+        let (event, body_lost) = match generation.event(head) {
+            Ok(event) => (event, false),
+            Err(ReadError::Lost(_)) => (without_body, true),
+            Err(error) => return Err(error),
+        };
+        Ok(StoredEvent { place, event: Arc::new(event), body_lost, deliveries })
+    });
+    Ok(found?)
 }
 
 /// The event in a place.
 pub(super) fn load(store: &Store, event: EventRef) -> Result<Option<Arc<Event>>, ReadError> {
     let Some(slot) = store.slot(event.generation) else { return Ok(None) };
-    let Some(generation) = store.open_if_there(&slot)? else { return Ok(None) };
-    let Some(head) = generation.head(event.seq)? else { return Ok(None) };
-    Ok(Some(Arc::new(generation.event(head)?)))
+    let found = store.read(&slot, |generation| {
+        let Some(head) = generation.head(event.seq)? else { return Ok(None) };
+        Ok(Some(Arc::new(generation.event(head)?)))
+    });
+    Ok(found?.flatten())
 }
 
 /// A page of events, newest first.
@@ -146,12 +159,14 @@ pub(super) fn list(store: &Store, query: &ListQuery) -> Result<Page, ReadError> 
             // Older ones may end later all the same: the clock may have been set back.
             continue;
         }
-        let Some(generation) = store.open_if_there(slot)? else { continue };
-        let before = match query.cursor {
-            Some(Cursor(at)) if at.generation == slot.no() => at.seq,
-            _ => generation.events(),
-        };
-        if list_generation(store, &generation, query, (before, life.disorder_ms), &mut events)? {
+        let full = store.read(slot, |generation| {
+            let before = match query.cursor {
+                Some(Cursor(at)) if at.generation == slot.no() => at.seq,
+                _ => generation.events(),
+            };
+            list_generation(store, generation, query, (before, life.disorder_ms), &mut events)
+        })?;
+        if full == Some(true) {
             break;
         }
     }

@@ -1,6 +1,7 @@
 //! The threads that read from the disk, so that no runtime thread ever waits for it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
@@ -15,9 +16,19 @@ const QUEUE_MAX: usize = 1024;
 
 type Read = Box<dyn FnOnce(&Store) + Send>;
 
+/// Marks the end of a job, however it ends.
+struct Finished(Arc<AtomicBool>);
+
+impl Drop for Finished {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
+}
+
 /// The way to the reading threads. They end when it is closed or dropped.
 #[derive(Debug)]
 pub(super) struct Readers {
+    job_under_way: Arc<AtomicBool>,
     queue: Mutex<Option<mpsc::Sender<Read>>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -42,7 +53,7 @@ impl Readers {
             })?;
             threads.push(thread);
         }
-        Ok(Self { queue: Mutex::new(Some(queue)), threads: Mutex::new(threads) })
+        Ok(Self { job_under_way: Arc::default(), queue: Mutex::new(Some(queue)), threads: Mutex::new(threads) })
     }
 
     /// Runs `act` on a reading thread.
@@ -54,7 +65,24 @@ impl Readers {
         let read: Read = Box::new(move |store| drop(reply.send(act(store))));
         let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner).clone().ok_or(ReadError::Stopped)?;
         queue.send(read).await.map_err(|_| ReadError::Stopped)?;
-        answer.await.map_err(|_| ReadError::Engine("the read panicked".to_owned()))?
+        answer.await.map_err(|_| ReadError::Panicked)?
+    }
+
+    /// Runs `act` on a reading thread where one is to be had and no other job of this kind is under way; nobody waits for it.
+    pub(super) fn try_job(&self, act: impl FnOnce(&Store) + Send + 'static) {
+        if self.job_under_way.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let done = Finished(Arc::clone(&self.job_under_way));
+        let job: Read = Box::new(move |store| {
+            let _done = done;
+            act(store);
+        });
+        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(queue) = queue {
+            // A full queue drops the job, and with it the mark that one is under way.
+            let _ = queue.try_send(job);
+        }
     }
 
     /// Lets the reads that wait finish and ends the threads. Blocks until they have.

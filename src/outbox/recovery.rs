@@ -1,16 +1,26 @@
 //! Opening the outbox: which generations there are, what is pending in them, where the next event goes.
+//!
+//! A generation with a summary is not opened. The others are read by several threads at once, and told in their order. What
+//! is damaged is mended on the way; what cannot be opened just now, since the disk is full, say, is left shut, and the writer
+//! tries it again: until it is open no event is taken, for it may hold the same id.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::thread;
 
 use super::filter::Filter;
-use super::folder::Folder;
 use super::generation::{Generation, State};
-use super::store::{Ids, Life, Slot, Store};
-use super::{OpenError, StoreError, ids};
+use super::rescue::Rescue;
+use super::slot::{Ids, Life, Slot};
+use super::store::Store;
+use super::{OpenError, StoreError, ids, summary};
 use crate::clock::UnixMs;
 use crate::model::delivery::{DeliveryRef, Standing, Waiting};
-use crate::model::roster::Roster;
+
+/// Threads that open generations at the start.
+const THREADS_MAX: usize = 4;
 
 /// The generation that takes new events.
 #[derive(Debug)]
@@ -24,98 +34,176 @@ pub(super) struct Current {
 }
 
 /// What was found.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Recovered {
-    pub(super) store: Arc<Store>,
     /// The generation to go on with, where one has room.
     pub(super) current: Option<Current>,
-    /// What is damaged, by generation.
-    pub(super) damages: Vec<(u32, String)>,
+    /// Generations that could not be opened, and why the last of them could not.
+    pub(super) shut: Vec<u32>,
+    pub(super) why_shut: String,
 }
 
-/// Opens every generation and tells each waiting delivery.
+/// A generation that was read.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) slot: Arc<Slot>,
+    pub(super) waiting: Vec<Waiting>,
+    /// Open, where it had to be opened.
+    generation: Option<Arc<Generation>>,
+}
+
+/// Tells the deliveries that wait in the generations `numbers`, and which of `missing` are gone.
 pub(super) fn recover(
-    folder: Folder,
-    roster: Arc<Roster>,
+    store: &Store,
+    numbers: &[u32],
+    missing: &[u32],
     generation_bytes: u64,
     now: UnixMs,
     mut each: impl FnMut(Waiting),
 ) -> Result<Recovered, OpenError> {
-    let store = Arc::new(Store::new(folder, roster));
-    let numbers = store.folder().generations().map_err(|source| OpenError::Io {
-        what: "cannot read the generations of",
-        path: store.folder().generation(0),
-        source,
-    })?;
+    tell_damages(store, missing, now)?;
+    let mut recovered = Recovered::default();
     let newest = numbers.last().copied();
-    let mut current = None;
-    let mut damages = Vec::new();
-    for no in numbers {
-        let failed = |error: StoreError| OpenError::Generation { no, error: error.to_string() };
-        let blank = Life { pending: 0, last_at: UnixMs(0), disorder_ms: u64::MAX, changed_at: now, marked_done: false };
-        let slot = Slot::new(no, Ids::Live(HashMap::new()), blank);
-        let generation = store.open(&slot).map_err(failed)?;
-        let (life, ids, damage) = read_generation(&generation, now, &mut each).map_err(failed)?;
-        damages.extend(damage.map(|what| (no, what)));
-        slot.life(|old| *old = life);
-        match ids {
-            Ids::Sealed(filter) => slot.set_filter(filter),
-            Ids::Live(known) => {
-                slot.learn(known.into_iter());
-                let bytes = generation.bytes();
-                if newest == Some(no) && bytes < generation_bytes {
-                    current = Some(Current { slot: Arc::clone(&slot), generation, bytes, since: now });
-                } else {
-                    slot.seal(&generation).map_err(failed)?;
-                }
+    in_order(numbers, |no| find(store, no, now), |no, found| match found {
+        Ok(found) => {
+            found.waiting.into_iter().for_each(&mut each);
+            if let Some(generation) = found.generation
+                && !found.slot.is_sealed()
+                && newest == Some(no)
+                && generation.bytes() < generation_bytes
+            {
+                let (slot, bytes) = (Arc::clone(&found.slot), generation.bytes());
+                recovered.current = Some(Current { slot, generation, bytes, since: now });
             }
+            // What else is not sealed the writer seals.
+            store.add(found.slot);
         }
-        store.add(slot);
-    }
+        Err(error) => {
+            tracing::error!(generation = no, %error, "a generation cannot be opened; it is tried again every second");
+            recovered.why_shut = error.to_string();
+            recovered.shut.push(no);
+        }
+    });
     store.measure();
-    Ok(Recovered { store, current, damages })
+    Ok(recovered)
 }
 
-fn read_generation(
-    generation: &Generation,
-    now: UnixMs,
-    each: &mut impl FnMut(Waiting),
-) -> Result<(Life, Ids, Option<String>), StoreError> {
+/// What is damaged is told at every start, until somebody has cleared it away.
+fn tell_damages(store: &Store, missing: &[u32], now: UnixMs) -> Result<(), OpenError> {
+    let folder = store.folder();
+    let io = |what| move |source| OpenError::Io { what, path: folder.dir().to_path_buf(), source };
+    for damage in folder.damages().map_err(io("cannot read the generations of"))? {
+        store.tell_damage(damage, false);
+    }
+    let rescue = Rescue { folder, roster: store.roster(), disk: store.disk(), now };
+    for no in missing {
+        let damage = rescue.record_gone(*no).map_err(io("cannot write to the data folder"))?;
+        store.tell_damage(damage, true);
+    }
+    // Those that are gone are missed once: their report stands in their place from now on.
+    if !missing.is_empty() {
+        store.save_roll().map_err(io("cannot write to the data folder"))?;
+    }
+    store.review_damages();
+    Ok(())
+}
+
+/// Does `work` for each number on several threads, and hands what comes of it to `take` in the order of the numbers.
+fn in_order<T: Send>(numbers: &[u32], work: impl Fn(u32) -> T + Sync, mut take: impl FnMut(u32, T)) {
+    let threads = thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX).min(numbers.len());
+    let next = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        let (sender, results) = mpsc::sync_channel(threads);
+        for _ in 0..threads {
+            let (sender, next, work) = (sender.clone(), &next, &work);
+            scope.spawn(move || {
+                while let Some((index, no)) = {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    numbers.get(index).map(|no| (index, *no))
+                } {
+                    if sender.send((index, work(no))).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        drop(sender);
+        let (mut early, mut expected) = (BTreeMap::new(), 0);
+        for (index, result) in results {
+            early.insert(index, result);
+            while let Some(result) = early.remove(&expected) {
+                take(numbers[expected], result);
+                expected += 1;
+            }
+        }
+    });
+}
+
+/// Reads what waits in a generation; from its summary where there is one. The slot is not in the store yet.
+pub(super) fn find(store: &Store, no: u32, now: UnixMs) -> Result<Found, StoreError> {
+    if let Some(summary) = summary::read(&store.folder().generation(no), no, store.roster()) {
+        let slot = Slot::new(no, Ids::Sealed(summary.filter), summary.life);
+        return Ok(Found { slot, waiting: summary.waiting, generation: None });
+    }
+    let slot = Slot::new(no, Ids::Live(HashMap::new()), Life::unknown(now));
+    let read = |slot: &Arc<Slot>| {
+        let mut fold = None;
+        let generation = store.read(slot, |generation| {
+            fold = Some(fold_generation(generation, now)?);
+            Ok(Arc::clone(generation))
+        })?;
+        Ok::<_, StoreError>(generation.zip(fold))
+    };
+    let found = match read(&slot) {
+        Err(StoreError::Read(_) | StoreError::Engine(_) | StoreError::InDoubt { .. }) if slot.in_doubt() => {
+            store.mend(&slot, now)?;
+            read(&slot)
+        }
+        other => other,
+    };
+    let Some((generation, fold)) = found? else { return Err(StoreError::Gone) };
+    slot.life(|life| *life = fold.life);
+    match fold.ids {
+        Ids::Sealed(filter) => slot.set_filter(filter),
+        Ids::Live(known) => slot.learn(known.into_iter()),
+    }
+    Ok(Found { slot, waiting: fold.waiting, generation: Some(generation) })
+}
+
+/// What a generation's rows amount to.
+#[derive(Debug)]
+pub(super) struct Fold {
+    pub(super) life: Life,
+    pub(super) ids: Ids,
+    pub(super) waiting: Vec<Waiting>,
+}
+
+/// Reads heads and states of a generation, no bodies.
+pub(super) fn fold_generation(generation: &Generation, now: UnixMs) -> Result<Fold, super::ReadError> {
     let seal = generation.sealed()?;
     let done = generation.done()?;
     let filter = seal.is_some().then(|| generation.filter()).transpose()?.flatten();
-    let mut life = Life {
-        pending: 0,
-        last_at: seal.map_or(UnixMs(0), |seal| seal.last_at),
-        // Unknown where the heads are not read.
-        disorder_ms: u64::MAX,
-        changed_at: done.map_or(now, |done| done.at),
-        marked_done: done.is_some(),
-    };
+    let mut life = Life::unknown(now);
+    life.last_at = seal.map_or(UnixMs(0), |seal| seal.last_at);
+    life.changed_at = done.map_or(now, |done| done.at);
+    life.marked_done = done.is_some();
     let filter = match (done, filter) {
-        (Some(_), Some(filter)) => return Ok((life, Ids::Sealed(filter), None)),
+        (Some(_), Some(filter)) => return Ok(Fold { life, ids: Ids::Sealed(filter), waiting: Vec::new() }),
         (_, filter) => filter,
     };
     let mut states: HashMap<(u32, u16), State> = HashMap::new();
     generation.scan_states(0, |row, state| {
         states.insert((row.seq, row.endpoint), state);
     })?;
-    let mut known = HashMap::new();
+    let (mut known, mut waiting) = (HashMap::new(), Vec::new());
     let mut tell = |seq: u32, local: u16, state: State, accepted_at: UnixMs| {
         if let (Standing::Pending { next_at }, Some(endpoint)) = (state.standing, generation.global(local)) {
-            life.pending += 1;
             let delivery = DeliveryRef { event: generation.place(seq), endpoint };
-            each(Waiting { delivery, accepted_at, next_at, progress: state.progress });
+            waiting.push(Waiting { delivery, accepted_at, next_at, progress: state.progress });
         }
     };
-    let mut expected = 0;
-    let mut gap = None;
     let (mut last_at, mut disorder_ms) = (UnixMs(0), 0);
-    generation.scan_heads(0, |seq, row| {
-        if seq != expected {
-            gap.get_or_insert((expected, seq));
-        }
-        expected = seq + 1;
+    generation.scan_heads(|seq, row| {
         if filter.is_none() {
             known.insert(ids::id_hash(row.id), seq);
             if let Some(key) = row.idempotency_key {
@@ -128,7 +216,6 @@ fn read_generation(
             let fresh = State::fresh(row.first_due());
             tell(seq, *local, states.remove(&(seq, *local)).unwrap_or(fresh), row.at);
         }
-        true
     })?;
     // What is left belongs to endpoints that got the event by a replay.
     for ((seq, local), state) in states {
@@ -138,16 +225,13 @@ fn read_generation(
             tell(seq, local, state, head.event.at);
         }
     }
+    life.pending = waiting.len() as u64;
     life.last_at = life.last_at.max(last_at);
     life.disorder_ms = disorder_ms;
-    if let Some(seal) = seal.filter(|seal| seal.events > expected) {
-        gap.get_or_insert((expected, seal.events));
-    }
-    let damage = gap.map(|(from, to)| format!("events {from} to {to} are missing", to = to - 1));
     let ids = match (seal, filter) {
         (Some(_), Some(filter)) => Ids::Sealed(filter),
         (Some(_), None) => Ids::Sealed(Filter::over(known.into_keys().collect::<Vec<_>>().into_iter())),
         (None, _) => Ids::Live(known),
     };
-    Ok((life, ids, damage))
+    Ok(Fold { life, ids, waiting })
 }

@@ -1,10 +1,9 @@
 //! Replays: deliveries that are delivered or dead, or that an endpoint never had, become pending again.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
 
 use super::generation::{Generation, State};
-use super::store::Slot;
+use super::slot::Slot;
 use super::writer::Writer;
 use super::{AcceptError, News, StoreError};
 use crate::limits::ATTEMPTS_MAX;
@@ -22,10 +21,22 @@ impl Writer {
         let (mut revived, mut failed) = (Vec::new(), false);
         for (no, deliveries) in by_generation {
             let Some(slot) = self.store.slot(no) else { continue };
-            let written =
-                self.open(&slot).and_then(|generation| self.revive(&slot, &generation, &deliveries, &mut revived));
+            let written = self.open(&slot).and_then(|generation| {
+                let settlements = self.to_revive(&generation, &deliveries, &mut revived)?;
+                Ok((settlements, generation))
+            });
+            let written = written.and_then(|(settlements, generation)| {
+                slot.life(|life| life.pending += settlements.len() as u64);
+                let written = self.write_revived(&slot, &generation, &settlements);
+                if written.is_err() {
+                    // They are on the schedule, so they must stand on the disk before long.
+                    self.owe(settlements);
+                }
+                written
+            });
             if let Err(error) = written {
                 CommitFailed { error: &error.to_string(), events: 0 }.tell(&self.metrics);
+                self.trouble = Some(error.to_string());
                 self.abandon(no);
                 failed = true;
             }
@@ -38,15 +49,13 @@ impl Writer {
         if failed { Err(AcceptError::Failed) } else { Ok(count) }
     }
 
-    /// Adds what is pending now to `revived`. After a failed sync that is something too: the rows are there when the
-    /// generation is opened again, durable or not, so they count.
-    fn revive(
+    /// What brings those back to pending that are not; each is added to `revived`.
+    fn to_revive(
         &self,
-        slot: &Slot,
-        generation: &Arc<Generation>,
+        generation: &Generation,
         deliveries: &[DeliveryRef],
         revived: &mut Vec<Waiting>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Vec<Settlement>, StoreError> {
         let now = self.clock.wall();
         let mut wanted: HashMap<(u32, EndpointNo), Option<State>> = HashMap::new();
         let mut accepted_at = HashMap::new();
@@ -79,24 +88,29 @@ impl Writer {
             });
         }
         settlements.sort_unstable_by_key(|settlement| settlement.delivery);
-        if settlements.is_empty() {
-            return Ok(());
-        }
-        if slot.life(|life| std::mem::take(&mut life.marked_done)) {
-            generation.set_done(None)?;
-        }
-        generation.append_settlements(&settlements)?;
-        let written = generation.sync();
-        slot.life(|life| {
-            life.pending += settlements.len() as u64;
-            life.changed_at = now;
-        });
         revived.extend(settlements.iter().map(|settlement| Waiting {
             delivery: settlement.delivery,
             accepted_at: accepted_at.get(&settlement.delivery.event.seq).copied().unwrap_or(now),
             next_at: now,
             progress: settlement.progress,
         }));
-        written
+        Ok(settlements)
+    }
+
+    fn write_revived(
+        &self,
+        slot: &Slot,
+        generation: &Generation,
+        settlements: &[Settlement],
+    ) -> Result<(), StoreError> {
+        if settlements.is_empty() {
+            return Ok(());
+        }
+        if slot.life(|life| std::mem::take(&mut life.marked_done)) {
+            generation.set_done(None)?;
+        }
+        generation.append_settlements(settlements)?;
+        slot.life(|life| (life.changed_at, life.summarised) = (self.clock.wall(), false));
+        generation.sync()
     }
 }

@@ -5,7 +5,8 @@
 use bincode::Options;
 use serde::{Deserialize, Serialize};
 
-use super::frame;
+use super::frame::{self, Mark};
+use super::keys::Key;
 use crate::clock::UnixMs;
 use crate::limits::STORED_VALUE_BYTES_MAX;
 use crate::model::attempt::{Attempt, AttemptError};
@@ -171,6 +172,8 @@ pub(super) struct IndexRow {
 pub(super) struct SealRow {
     pub(super) events: u32,
     pub(super) last_at: UnixMs,
+    /// Whether it was saved from a damaged one: what is missing in it is known and was told.
+    pub(super) rescued: bool,
 }
 
 /// That no delivery of a generation is pending, and since when.
@@ -228,11 +231,11 @@ impl Pack {
     }
 
     /// The stored value.
-    pub(super) fn close(mut self, key: &[u8], flags: u8) -> Vec<u8> {
+    pub(super) fn close(mut self, mark: Mark, key: &Key, flags: u8) -> Vec<u8> {
         let head = &mut self.value[frame::OVERHEAD..frame::OVERHEAD + PACK_HEAD_BYTES];
         head[0] = flags;
         head[1..].copy_from_slice(&self.rows.to_le_bytes());
-        frame::close(key, self.value)
+        frame::close(mark, key, self.value)
     }
 }
 
@@ -254,10 +257,10 @@ pub(super) fn unpack<'a, R: Deserialize<'a>>(
 }
 
 /// A single row as a stored value.
-pub(super) fn single(key: &[u8], row: &impl Serialize) -> Result<Vec<u8>, bincode::Error> {
+pub(super) fn single(mark: Mark, key: &Key, row: &impl Serialize) -> Result<Vec<u8>, bincode::Error> {
     let mut value = frame::begin(64);
     codec().serialize_into(&mut value, row)?;
-    Ok(frame::close(key, value))
+    Ok(frame::close(mark, key, value))
 }
 
 /// A row from [`single`].
@@ -268,6 +271,7 @@ pub(super) fn decode_single<'a, R: Deserialize<'a>>(payload: &'a [u8]) -> Result
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::outbox::keys;
 
     fn head(id: &str) -> HeadRow<'_> {
         HeadRow {
@@ -343,9 +347,10 @@ mod tests {
         let mut read = Vec::new();
         for pack in packs {
             let rows = pack.rows();
-            let value = pack.close(b"key", COMMIT_ENDS);
+            let key = keys::key(b'h', 0);
+            let value = pack.close(Mark([1; 8]), &key, COMMIT_ENDS);
             assert!(value.len() <= STORED_VALUE_BYTES_MAX);
-            let payload = frame::open(b"key", &value).unwrap();
+            let payload = frame::open(&key, &value).unwrap();
             let told = unpack(payload, |row: HeadRow<'_>| {
                 read.push(row.id.to_owned());
                 true

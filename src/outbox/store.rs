@@ -2,158 +2,73 @@
 //!
 //! One generation is current and takes the events. The others are sealed: closed, opened on demand, and at most
 //! [`OPEN_MAX`] of them open at once. Of each, a few hundred bytes and its id filter stay in memory.
+//!
+//! A generation that turns out to be damaged is put in doubt by whoever meets the damage, and is not opened again before the
+//! writer has mended it ([`Store::mend`]): only the thread that writes may put another in its place.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::collections::{BTreeMap, VecDeque};
+use std::fs;
+use std::io::{self, Write};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
-use super::StoreError;
+use super::damage::Damage;
+use super::disk::SharedDisk;
 use super::engine::EngineError;
-use super::filter::Filter;
 use super::folder::Folder;
-use super::generation::{Generation, Head};
+use super::generation::{Generation, Head, Identity};
+use super::rescue::{Doubt, Rescue};
+use super::roll::Roll;
+use super::slot::Slot;
+use super::{EngineFailure, ReadError, StoreError};
 use crate::clock::UnixMs;
 use crate::model::delivery::EventRef;
 use crate::model::roster::Roster;
+use crate::observe::Metrics;
+use crate::observe::happening::GenerationDamaged;
 
 /// Sealed generations that stay open.
 const OPEN_MAX: usize = 4;
 /// How often a generation is tried that another thread is just closing, and the pause between.
 const CLOSING_TRIES: u32 = 200;
 const CLOSING_PAUSE: Duration = Duration::from_millis(10);
+/// How often one generation is rescued before it is left alone until the next start.
+const RESCUES_MAX: u32 = 3;
 
 /// All generations.
 #[derive(Debug)]
 pub(super) struct Store {
     folder: Folder,
     roster: Arc<Roster>,
+    disk: SharedDisk,
+    metrics: Arc<Metrics>,
     slots: RwLock<BTreeMap<u32, Arc<Slot>>>,
     /// Open generations, the most recently used last.
     recent: Mutex<VecDeque<Arc<Generation>>>,
+    roll: Mutex<Roll>,
+    damages: Mutex<Vec<Damage>>,
     disk_bytes: AtomicU64,
-    /// The highest number that a generation ever had: none is given twice, though the generation may be long gone.
-    newest: AtomicU32,
-}
-
-/// What is kept in memory of a generation.
-#[derive(Debug)]
-pub(super) struct Slot {
-    no: u32,
-    handle: Mutex<Handle>,
-    ids: RwLock<Ids>,
-    life: Mutex<Life>,
-}
-
-/// The way to the open generation. Whoever opens one holds its lock meanwhile, so that only one does. This lock comes before
-/// those of the store.
-#[derive(Debug, Default)]
-struct Handle {
-    generation: Weak<Generation>,
-    /// Removed: opening it would make an empty folder in its place.
-    gone: bool,
-    /// How many of its events were ever acknowledged, where the commit after them failed. What may have reached the disk of
-    /// that commit is taken back when the generation is opened again: its producers were told that it was not stored.
-    cut: Option<u32>,
-}
-
-/// How ids are found.
-#[derive(Debug)]
-pub(super) enum Ids {
-    /// Not sealed: every hash with its event's number.
-    Live(HashMap<u64, u32>),
-    /// Sealed: a filter before the stored index.
-    Sealed(Filter),
-}
-
-/// What decides when a generation may go.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Life {
-    /// Deliveries that are pending.
-    pub(super) pending: u64,
-    /// The latest time of its events.
-    pub(super) last_at: UnixMs,
-    /// By how much an event's time may lie before that of an event with a lower number, in milliseconds: requests
-    /// overtake each other on their way to the writer, and the clock may be set back.
-    pub(super) disorder_ms: u64,
-    /// When something last happened in it.
-    pub(super) changed_at: UnixMs,
-    /// Whether the mark that nothing is pending is written.
-    pub(super) marked_done: bool,
-}
-
-impl Slot {
-    pub(super) fn new(no: u32, ids: Ids, life: Life) -> Arc<Self> {
-        Arc::new(Self { no, handle: Mutex::default(), ids: RwLock::new(ids), life: Mutex::new(life) })
-    }
-
-    /// Its generation's number.
-    pub(super) fn no(&self) -> u32 {
-        self.no
-    }
-
-    fn handle(&self) -> MutexGuard<'_, Handle> {
-        self.handle.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Changes or reads its life.
-    pub(super) fn life<T>(&self, act: impl FnOnce(&mut Life) -> T) -> T {
-        act(&mut self.life.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Whether it takes no more events.
-    pub(super) fn is_sealed(&self) -> bool {
-        matches!(*self.ids.read().unwrap_or_else(PoisonError::into_inner), Ids::Sealed(_))
-    }
-
-    /// Adds ids of new events.
-    pub(super) fn learn(&self, ids: impl Iterator<Item = (u64, u32)>) {
-        if let Ids::Live(known) = &mut *self.ids.write().unwrap_or_else(PoisonError::into_inner) {
-            known.extend(ids);
-        }
-    }
-
-    /// The ids of a generation that is not sealed.
-    pub(super) fn live_ids<T>(&self, act: impl FnOnce(&HashMap<u64, u32>) -> T) -> Option<T> {
-        match &*self.ids.read().unwrap_or_else(PoisonError::into_inner) {
-            Ids::Live(known) => Some(act(known)),
-            Ids::Sealed(_) => None,
-        }
-    }
-
-    /// Seals the generation, which is this slot's: from here on its ids are found by filter and index. Nothing happens to one
-    /// that is sealed already.
-    pub(super) fn seal(&self, generation: &Generation) -> Result<(), StoreError> {
-        let last_at = self.life(|life| life.last_at);
-        // Ids are added by the thread that seals; until it is done the others find them as before.
-        if let Some(filter) = self.live_ids(|known| generation.seal(known, last_at)) {
-            self.set_filter(filter?);
-        }
-        Ok(())
-    }
-
-    /// Replaces the ids by a filter.
-    pub(super) fn set_filter(&self, filter: Filter) {
-        *self.ids.write().unwrap_or_else(PoisonError::into_inner) = Ids::Sealed(filter);
-    }
-
-    fn may_hold(&self, hash: u64) -> bool {
-        match &*self.ids.read().unwrap_or_else(PoisonError::into_inner) {
-            Ids::Live(known) => known.contains_key(&hash),
-            Ids::Sealed(filter) => filter.may_hold(hash),
-        }
-    }
 }
 
 impl Store {
-    pub(super) fn new(folder: Folder, roster: Arc<Roster>) -> Self {
+    pub(super) fn new(
+        folder: Folder,
+        roll: Roll,
+        roster: Arc<Roster>,
+        disk: SharedDisk,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         Self {
             folder,
             roster,
+            disk,
+            metrics,
             slots: RwLock::default(),
             recent: Mutex::default(),
+            roll: Mutex::new(roll),
+            damages: Mutex::default(),
             disk_bytes: AtomicU64::new(0),
-            newest: AtomicU32::new(0),
         }
     }
 
@@ -163,6 +78,38 @@ impl Store {
 
     pub(super) fn roster(&self) -> &Arc<Roster> {
         &self.roster
+    }
+
+    pub(super) fn disk(&self) -> &SharedDisk {
+        &self.disk
+    }
+
+    /// What was set aside, or found gone, and was not cleared away since.
+    pub(super) fn damages(&self) -> Vec<Damage> {
+        self.damages.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Adds what was found damaged, and tells it.
+    pub(super) fn tell_damage(&self, damage: Damage, new: bool) {
+        GenerationDamaged {
+            generation: damage.generation,
+            what: &damage.what,
+            loss: &damage.loss.to_string(),
+            folder: &damage.folder,
+            harmless: damage.loss.is_none(),
+            new,
+        }
+        .tell(&self.metrics);
+        if damage.folder != self.folder.generation(damage.generation) {
+            self.damages.lock().unwrap_or_else(PoisonError::into_inner).push(damage);
+        }
+    }
+
+    /// Looks which of what was set aside is still there.
+    pub(super) fn review_damages(&self) {
+        let mut damages = self.damages.lock().unwrap_or_else(PoisonError::into_inner);
+        damages.retain(|damage| damage.folder.exists());
+        self.metrics.outbox_damaged.set(i64::try_from(damages.len()).unwrap_or(i64::MAX));
     }
 
     /// Bytes on disk, as last measured plus what was written since.
@@ -175,21 +122,39 @@ impl Store {
         self.disk_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// Measures the bytes on disk.
+    /// Measures the bytes on disk, and counts blob files on the way: there must be none.
     pub(super) fn measure(&self) -> u64 {
-        let bytes = self.slots().iter().map(|slot| self.folder.generation_bytes(slot.no)).sum();
+        let (mut bytes, mut blobs) = (0, 0);
+        for slot in self.slots() {
+            let (generation_bytes, generation_blobs) = self.folder.measure_generation(slot.no());
+            bytes += generation_bytes;
+            blobs += generation_blobs;
+        }
         self.disk_bytes.store(bytes, Ordering::Relaxed);
+        self.metrics.outbox_blobs.set(i64::try_from(blobs).unwrap_or(i64::MAX));
         bytes
     }
 
-    /// Adds a generation.
+    /// Adds a generation that is there already.
     pub(super) fn add(&self, slot: Arc<Slot>) {
-        self.newest.fetch_max(slot.no, Ordering::Relaxed);
-        self.slots.write().unwrap_or_else(PoisonError::into_inner).insert(slot.no, slot);
+        self.slots.write().unwrap_or_else(PoisonError::into_inner).insert(slot.no(), slot);
+    }
+
+    /// Adds a generation that was just made, durably.
+    pub(super) fn enroll(&self, slot: Arc<Slot>) -> io::Result<()> {
+        self.roll().add(slot.no())?;
+        self.add(slot);
+        Ok(())
+    }
+
+    /// Writes the roll as it stands: without those that are gone.
+    pub(super) fn save_roll(&self) -> io::Result<()> {
+        self.roll().save()
     }
 
     /// Forgets a generation and removes it from the disk.
-    pub(super) fn remove(&self, no: u32) -> std::io::Result<()> {
+    pub(super) fn remove(&self, no: u32) -> io::Result<()> {
+        self.roll().remove(no)?;
         let removed = self.slots.write().unwrap_or_else(PoisonError::into_inner).remove(&no);
         // The lock on the slots is let go of first: whoever is just opening the generation asks for it.
         if let Some(slot) = removed {
@@ -214,52 +179,130 @@ impl Store {
         self.slots.read().unwrap_or_else(PoisonError::into_inner).len()
     }
 
-    /// As [`Store::open`]; `None` where the generation was removed meanwhile.
-    pub(super) fn open_if_there(&self, slot: &Slot) -> Result<Option<Arc<Generation>>, StoreError> {
-        match self.open(slot) {
-            Err(StoreError::Gone) => Ok(None),
-            other => other.map(Some),
-        }
-    }
-
     /// Opens a generation, or hands out the one that is open. Call it on a thread that may wait for the disk.
+    ///
+    /// # Errors
+    /// [`StoreError::InDoubt`] where it is damaged: the writer mends it before long.
     pub(super) fn open(&self, slot: &Slot) -> Result<Arc<Generation>, StoreError> {
+        let no = slot.no();
         let mut handle = slot.handle();
         if handle.gone {
             return Err(StoreError::Gone);
+        }
+        if handle.doubt.is_some() {
+            return Err(StoreError::InDoubt { generation: no });
         }
         if let Some(generation) = handle.generation.upgrade().filter(|generation| !generation.failed()) {
             drop(handle);
             self.touch(&generation);
             return Ok(generation);
         }
-        self.recent().retain(|generation| generation.no() != slot.no);
-        let dir = self.folder.generation(slot.no);
-        if self.slot(slot.no).is_some() && !dir.exists() {
-            // Opening it would put an empty one in its place.
-            let source = std::io::ErrorKind::NotFound.into();
-            return Err(EngineError::Io { what: "cannot find", path: dir, source }.into());
-        }
-        let mut tries = 0;
-        let generation = loop {
-            match Generation::open(&dir, slot.no, Arc::clone(&self.roster)) {
-                Ok(generation) => break Arc::new(generation),
-                // The last user may be closing it just now: sled holds its lock until it has.
-                Err(StoreError::Engine(EngineError::InUse { .. })) if tries < CLOSING_TRIES => {
-                    tries += 1;
-                    std::thread::sleep(CLOSING_PAUSE);
-                }
-                Err(error) => return Err(error),
+        self.recent().retain(|generation| generation.no() != no);
+        let generation = match self.open_anew(no) {
+            Ok(generation) => Arc::new(generation),
+            Err(error) if handle.rescues < RESCUES_MAX && self.is_damage(&error) => {
+                handle.doubt = Some(Doubt { what: error.to_string(), know_only: handle.know_only, keep: true });
+                return Err(StoreError::InDoubt { generation: no });
             }
+            Err(error) => return Err(error),
         };
-        if let Some(events) = handle.cut {
-            generation.drop_events_from(events)?;
-            handle.cut = None;
+        if let Some(events) = handle.know_only {
+            generation.know_only(events);
         }
         handle.generation = Arc::downgrade(&generation);
         drop(handle);
         self.touch(&generation);
         Ok(generation)
+    }
+
+    fn open_anew(&self, no: u32) -> Result<Generation, StoreError> {
+        let dir = self.folder.generation(no);
+        if self.slot(no).is_some() && !dir.join("db").exists() {
+            // Opening it would put an empty one in its place.
+            let source = io::ErrorKind::NotFound.into();
+            return Err(EngineError::Io { what: "cannot find", path: dir.join("db"), source }.into());
+        }
+        let identity = Identity { no, mark: self.folder.mark(), roster: Arc::clone(&self.roster) };
+        let mut tries = 0;
+        loop {
+            match Generation::open(&dir, identity.clone(), Arc::clone(&self.disk)) {
+                // The last user may be closing it just now: sled holds its lock until it has.
+                Err(StoreError::Engine(EngineError::InUse { .. })) if tries < CLOSING_TRIES => {
+                    tries += 1;
+                    std::thread::sleep(CLOSING_PAUSE);
+                }
+                other => return other,
+            }
+        }
+    }
+
+    /// Reads in a generation; `None` where it was removed meanwhile. Damage that is met puts it in doubt.
+    pub(super) fn read<T>(
+        &self,
+        slot: &Slot,
+        act: impl FnOnce(&Arc<Generation>) -> Result<T, ReadError>,
+    ) -> Result<Option<T>, StoreError> {
+        let generation = match self.open(slot) {
+            Ok(generation) => generation,
+            Err(StoreError::Gone) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        act(&generation).map(Some).map_err(|error| {
+            let error = StoreError::from(error);
+            let mut handle = slot.handle();
+            if handle.rescues < RESCUES_MAX && self.is_damage(&error) {
+                let doubt = Doubt { what: error.to_string(), know_only: handle.know_only, keep: true };
+                handle.doubt.get_or_insert(doubt);
+            }
+            error
+        })
+    }
+
+    /// Whether an error tells of damage to a generation, and not of a disk that refuses everything for a while.
+    fn is_damage(&self, error: &StoreError) -> bool {
+        let suspect = match error {
+            StoreError::Read(ReadError::Damaged(_)) => true,
+            StoreError::Engine(error) => error.suggests_damage(),
+            StoreError::Read(ReadError::Engine(EngineFailure(error))) => error.suggests_damage(),
+            _ => false,
+        };
+        suspect && self.disk_works()
+    }
+
+    /// Tries whether something small can be written and synced.
+    pub(super) fn disk_works(&self) -> bool {
+        let probe = self.folder.dir().join("outbox").join("probe");
+        let tried = fs::File::create(&probe).and_then(|mut file| {
+            file.write_all(&[0; 4096])?;
+            self.disk.sync_data(&file)
+        });
+        let _ = fs::remove_file(&probe);
+        tried.is_ok()
+    }
+
+    /// Mends a generation that is in doubt: what is left of it takes its place. Only the thread that writes may ask for it,
+    /// and only when it has let go of the generation itself.
+    ///
+    /// # Errors
+    /// Where the disk refuses; it is in doubt still.
+    pub(super) fn mend(&self, slot: &Slot, now: UnixMs) -> Result<(), StoreError> {
+        let mut handle = slot.handle();
+        let Some(doubt) = handle.doubt.clone() else { return Ok(()) };
+        handle.generation = Weak::new();
+        self.recent().retain(|generation| generation.no() != slot.no());
+        let rescue = Rescue { folder: &self.folder, roster: &self.roster, disk: &self.disk, now };
+        let damage = rescue.rescue(slot.no(), &doubt)?;
+        handle.doubt = None;
+        handle.know_only = None;
+        handle.rescues += 1;
+        drop(handle);
+        slot.life(|life| life.summarised = false);
+        // What was saved is sealed. Its ids stay as they are known until it has been opened.
+        if let Some(filter) = self.open(slot)?.filter()? {
+            slot.set_filter(filter);
+        }
+        self.tell_damage(damage, true);
+        Ok(())
     }
 
     /// The event under a hash of an id or key, in the generations from `from` on, newest first, whose head `fits`.
@@ -269,20 +312,20 @@ impl Store {
         from: u32,
         fits: impl Fn(&Head) -> bool,
     ) -> Result<Option<(EventRef, Head)>, StoreError> {
-        for slot in self.slots().iter().rev().take_while(|slot| slot.no >= from) {
+        for slot in self.slots().iter().rev().take_while(|slot| slot.no() >= from) {
             if !slot.may_hold(hash) {
                 continue;
             }
-            let Some(generation) = self.open_if_there(slot)? else { continue };
-            let seq = match slot.live_ids(|known| known.get(&hash).copied()) {
-                Some(seq) => seq,
-                None => generation.indexed(hash)?,
-            };
-            if let Some(seq) = seq
-                && let Some(head) = generation.head(seq)?
-                && fits(&head)
-            {
-                return Ok(Some((generation.place(seq), head)));
+            let found = self.read(slot, |generation| {
+                let seq = match slot.live_ids(|known| known.get(&hash).copied()) {
+                    Some(seq) => seq,
+                    None => generation.indexed(hash)?,
+                };
+                let Some(seq) = seq else { return Ok(None) };
+                Ok(generation.head(seq)?.filter(&fits).map(|head| (generation.place(seq), head)))
+            })?;
+            if let Some(found) = found.flatten() {
+                return Ok(Some(found));
             }
         }
         Ok(None)
@@ -292,20 +335,27 @@ impl Store {
     /// the disk. Before the horizon one may be unsealed that the writer had to let go of; it looks from the horizon on.
     pub(super) fn may_be_old(&self, hash: u64, horizon: u32) -> bool {
         let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
-        slots.values().any(|slot| (slot.no < horizon || slot.is_sealed()) && slot.may_hold(hash))
+        slots.values().any(|slot| (slot.no() < horizon || slot.is_sealed()) && slot.may_hold(hash))
     }
 
     /// The number of the newest generation that there is or ever was.
     pub(super) fn newest(&self) -> u32 {
-        self.newest.load(Ordering::Relaxed)
+        self.roll().newest()
     }
 
-    /// Lets go of an open generation that failed: the next use opens it anew. `cut`: only so many of its events count.
-    pub(super) fn forget(&self, no: u32, cut: Option<u32>) {
+    /// Lets go of an open generation that failed: the next use opens it anew, and where an fsync failed it is written anew
+    /// first. `know_only`: only so many of its events count.
+    pub(super) fn forget(&self, no: u32, know_only: Option<u32>) {
         if let Some(slot) = self.slot(no) {
             let mut handle = slot.handle();
+            let torn = handle.generation.upgrade().is_some_and(|generation| generation.torn());
             handle.generation = Weak::new();
-            handle.cut = handle.cut.or(cut);
+            handle.know_only = handle.know_only.or(know_only);
+            if torn {
+                let what = "an fsync of it failed".to_owned();
+                let doubt = Doubt { what, know_only: handle.know_only, keep: false };
+                handle.doubt.get_or_insert(doubt);
+            }
         }
         self.recent().retain(|generation| generation.no() != no);
     }
@@ -313,6 +363,10 @@ impl Store {
     /// Closes every generation that nobody else holds.
     pub(super) fn close_all(&self) {
         self.recent().clear();
+    }
+
+    fn roll(&self) -> MutexGuard<'_, Roll> {
+        self.roll.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn recent(&self) -> MutexGuard<'_, VecDeque<Arc<Generation>>> {
@@ -339,22 +393,28 @@ impl Store {
             && let Err(error) = closed.sync()
         {
             tracing::warn!(generation = closed.no(), %error, "a generation could not be synced when it was closed");
+            self.forget(closed.no(), None);
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::disk::RealDisk;
+    use super::super::slot::{Ids, Life};
     use super::*;
+    use std::collections::HashMap;
     use std::sync::mpsc;
 
     #[test]
     fn removing_a_generation_that_is_just_being_opened_waits_and_holds_nobody_up() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Arc::new(Store::new(Folder::open(dir.path()).unwrap(), Roster::shared()));
-        let life = Life { pending: 0, last_at: UnixMs(0), disorder_ms: 0, changed_at: UnixMs(0), marked_done: false };
+        let folder = Folder::open(dir.path()).unwrap();
+        let (roll, _) = Roll::open(&folder, &[]);
+        let store = Store::new(folder, roll, Roster::shared(), RealDisk::shared(), Metrics::shared());
+        let store = Arc::new(store);
         for no in [1, 2] {
-            let slot = Slot::new(no, Ids::Live(HashMap::new()), life);
+            let slot = Slot::new(no, Ids::Live(HashMap::new()), Life::unknown(UnixMs(0)));
             store.open(&slot).unwrap();
             store.add(slot);
         }

@@ -2,7 +2,11 @@
 
 mod faults;
 
+use std::fs::File;
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
 
@@ -20,6 +24,44 @@ struct Bench {
     clock: Arc<ManualClock>,
     generation_bytes: u64,
     retention_ms: u64,
+    disk: Arc<MoodyDisk>,
+}
+
+/// A disk that refuses when it is told to.
+#[derive(Debug, Default)]
+struct MoodyDisk {
+    fsync_fails: AtomicBool,
+    /// That one fails, counted down; 0: none.
+    fsync_to_fail: AtomicU64,
+    writes_fail: AtomicBool,
+    free_bytes: AtomicU64,
+}
+
+impl MoodyDisk {
+    fn fail_fsync_number(&self, n: u64) {
+        self.fsync_to_fail.store(n, Ordering::Relaxed);
+    }
+}
+
+impl Disk for MoodyDisk {
+    fn sync_data(&self, file: &File) -> io::Result<()> {
+        let counted = self.fsync_to_fail.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1));
+        match counted == Ok(1) || self.fsync_fails.load(Ordering::Relaxed) {
+            true => Err(io::Error::from_raw_os_error(5)),
+            false => file.sync_data(),
+        }
+    }
+
+    fn before_write(&self) -> io::Result<()> {
+        match self.writes_fail.load(Ordering::Relaxed) {
+            true => Err(io::ErrorKind::StorageFull.into()),
+            false => Ok(()),
+        }
+    }
+
+    fn space(&self, _: &Path) -> io::Result<Space> {
+        Ok(Space { free_bytes: self.free_bytes.load(Ordering::Relaxed), total_bytes: 1 << 40 })
+    }
 }
 
 struct Open {
@@ -31,7 +73,13 @@ struct Open {
 impl Bench {
     fn new() -> Self {
         let clock = ManualClock::at(START);
-        Self { dir: tempfile::tempdir().unwrap(), clock, generation_bytes: u64::MAX, retention_ms: 1_000_000 }
+        Self {
+            dir: tempfile::tempdir().unwrap(),
+            clock,
+            generation_bytes: u64::MAX,
+            retention_ms: 1_000_000,
+            disk: Arc::default(),
+        }
     }
 
     fn try_open(&self) -> Result<Open, OpenError> {
@@ -40,7 +88,9 @@ impl Bench {
             retention_ms: self.retention_ms,
             size_bytes_max: u64::MAX,
             durability: Durability::Fsync,
+            free_bytes_min: Some(0),
             generation_bytes: self.generation_bytes,
+            disk: Arc::clone(&self.disk) as SharedDisk,
         };
         let roster = Roster::shared();
         let clock = Arc::new(ManualHandle(Arc::clone(&self.clock)));
@@ -330,14 +380,14 @@ async fn heads_of_a_commit_that_never_finished_are_dropped() {
     };
     {
         // The first of several packs of heads, as a crash in the middle of a commit leaves it.
-        let engine = engine::Engine::open(&dir).unwrap();
+        let engine = engine::Engine::open(&dir, RealDisk::shared()).unwrap();
         let stored = engine.last(keys::HEADS).unwrap().unwrap().1;
         let mut payload = frame::open(&keys::key(keys::HEADS, 0), &stored).unwrap().to_vec();
         payload[0] = 0;
         let key = keys::key(keys::HEADS, 1);
         let mut value = frame::begin(payload.len());
         value.extend_from_slice(&payload);
-        engine.put(&key, frame::close(&key, value)).unwrap();
+        engine.put(&key, frame::close(frame::Mark([1; 8]), &key, value)).unwrap();
         engine.sync().unwrap();
     }
     let open = bench.open();

@@ -1,10 +1,10 @@
-//! The one thread that writes: group commit, replays, endpoint states, housekeeping.
+//! The one thread that writes: group commit, replays, endpoint states; outcomes as in `settling.rs`, and once a second what
+//! `housekeeping.rs` tells.
 //!
-//! It takes whatever waits in its queue as one commit: settlements first, then new events, then replays; makes it durable
-//! once; and only then answers. While it syncs, the next commit gathers. Settlements alone are written at once and synced
-//! within [`SETTLE_SYNC_MS`]: losing one means one more delivery, never one less.
+//! It takes whatever waits in its queues as one commit: settlements first, then new events, then replays; makes it durable
+//! once; and only then answers. While it syncs, the next commit gathers.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -14,28 +14,24 @@ use tokio::sync::{mpsc, oneshot};
 use super::commit::{Known, Stage};
 use super::endpoints::EndpointStates;
 use super::generation::Generation;
+use super::housekeeping::HOUSEKEEPING_MS;
+use super::readers::Readers;
 use super::recovery::Current;
-use super::store::{Ids, Life, Slot, Store};
+use super::room::Room;
+use super::settling::{Outcomes, SETTLE_SYNC_MS};
+use super::slot::{Ids, Life, Slot};
+use super::store::Store;
 use super::{AcceptError, Accepted, FreshEvent, News, OutboxOptions, StoreError};
-use crate::clock::{MonoMs, SharedClock, UnixMs};
+use crate::clock::{MonoMs, SharedClock};
 use crate::config::Durability;
-use crate::limits::COMMIT_EVENTS_MAX;
-use crate::model::delivery::{DeliveryRef, Settlement, Standing};
+use crate::limits::{COMMIT_EVENTS_MAX, OWED_SETTLEMENTS_MAX};
+use crate::model::delivery::{DeliveryRef, Settlement};
 use crate::model::endpoint::EndpointState;
 use crate::model::event::NewEvent;
 use crate::model::roster::EndpointNo;
 use crate::observe::Metrics;
 use crate::observe::happening::{CommitFailed, Committed};
 
-/// Longest that a settlement waits for its fsync, in milliseconds.
-const SETTLE_SYNC_MS: u64 = 200;
-/// Time between two rounds of housekeeping, in milliseconds.
-const HOUSEKEEPING_MS: u64 = 1_000;
-/// Most generations that wait for their sync at once.
-const UNSYNCED_MAX: usize = 8;
-/// A generation is sealed at this age even if it is small, so that retention can remove it: a quarter of the retention,
-/// within these bounds, in milliseconds.
-const SEAL_AGE_MS: std::ops::RangeInclusive<u64> = 1_000..=24 * 3600 * 1000;
 /// Shortest time between two tries to begin a generation on a disk that refuses, in milliseconds.
 const BEGIN_AGAIN_MS: u64 = 500;
 
@@ -43,7 +39,6 @@ const BEGIN_AGAIN_MS: u64 = 500;
 #[derive(Debug)]
 pub(super) enum Command {
     Accept(Accept),
-    Settle(Settlement),
     Replay { deliveries: Vec<DeliveryRef>, reply: oneshot::Sender<Result<usize, AcceptError>> },
     EndpointState { endpoint: EndpointNo, state: EndpointState, reply: oneshot::Sender<Result<(), AcceptError>> },
     Stop { reply: oneshot::Sender<()> },
@@ -72,45 +67,65 @@ pub(super) struct Writer {
     pub(super) clock: SharedClock,
     pub(super) metrics: Arc<Metrics>,
     pub(super) news: mpsc::Sender<News>,
-    /// Generations with settlements that are written and not synced.
-    pub(super) unsynced: BTreeMap<u32, Arc<Generation>>,
-    pub(super) unsynced_since: Option<MonoMs>,
+    /// Threads that may do something for the writer.
+    pub(super) readers: Arc<Readers>,
+    /// Whether events are taken, for everybody to see.
+    pub(super) room: Arc<Room>,
+    pub(super) outcomes: Outcomes,
+    /// What the disk said when it last refused; nothing once it works again.
+    pub(super) trouble: Option<String>,
+    /// Generations that could not be opened at the start, and why.
+    pub(super) shut: Vec<u32>,
+    pub(super) why_shut: String,
     pub(super) begin_again: MonoMs,
     pub(super) seal_again: MonoMs,
 }
 
+/// The writer's queues.
+#[derive(Debug)]
+pub(super) struct Queues {
+    pub(super) commands: mpsc::Receiver<Command>,
+    pub(super) settlements: mpsc::Receiver<Settlement>,
+}
+
 enum Wake {
     Command(Command),
+    Settlement(Settlement),
     Time,
     Closed,
 }
 
 impl Writer {
     /// Runs until it is told to stop.
-    pub(super) fn run(mut self, runtime: &Handle, mut commands: mpsc::Receiver<Command>) {
+    pub(super) fn run(mut self, runtime: &Handle, mut queues: Queues) {
         let mut housekeeping = self.clock.mono();
         loop {
             let housekeeping_due = housekeeping.plus_ms(HOUSEKEEPING_MS);
-            let sync_due = self.unsynced_since.map(|since| since.plus_ms(SETTLE_SYNC_MS));
+            let sync_due = self.outcomes.unsynced_since.map(|since| since.plus_ms(SETTLE_SYNC_MS));
             let due = sync_due.map_or(housekeeping_due, |sync| sync.min(housekeeping_due));
             let clock = Arc::clone(&self.clock);
+            let patient = self.outcomes.has_room();
             let wake = runtime.block_on(async {
                 tokio::select! {
                     biased;
-                    command = commands.recv() => command.map_or(Wake::Closed, Wake::Command),
+                    command = queues.commands.recv() => command.map_or(Wake::Closed, Wake::Command),
+                    Some(settlement) = queues.settlements.recv(), if patient => Wake::Settlement(settlement),
                     () = clock.sleep_until(due) => Wake::Time,
                 }
             });
             let stopped = match wake {
-                Wake::Command(first) => self.work(first, &mut commands),
+                Wake::Command(first) => self.work(Some(first), Vec::new(), &mut queues),
+                Wake::Settlement(first) => self.work(None, vec![first], &mut queues),
                 Wake::Time => None,
                 Wake::Closed => Some(None),
             };
             let now = self.clock.mono();
-            if stopped.is_some() || self.unsynced_since.is_some_and(|since| now.since(since) >= SETTLE_SYNC_MS) {
+            let sync_is_due = |since: MonoMs| now.since(since) >= SETTLE_SYNC_MS;
+            if stopped.is_some() || self.outcomes.unsynced_since.is_some_and(sync_is_due) {
                 self.sync_settlements();
             }
             if let Some(reply) = stopped {
+                self.tell_owed();
                 self.current = None;
                 self.store.close_all();
                 if let Some(reply) = reply {
@@ -131,25 +146,40 @@ impl Writer {
     }
 
     /// One commit. Returns the reply of a stop, where one was asked.
-    fn work(&mut self, first: Command, commands: &mut mpsc::Receiver<Command>) -> Option<Option<oneshot::Sender<()>>> {
-        let (mut accepts, mut settlements, mut replays) = (Vec::new(), Vec::new(), Vec::new());
+    fn work(
+        &mut self,
+        first: Option<Command>,
+        mut settlements: Vec<Settlement>,
+        queues: &mut Queues,
+    ) -> Option<Option<oneshot::Sender<()>>> {
+        let (mut accepts, mut replays) = (Vec::new(), Vec::new());
         let (mut events, mut stop) = (0, None);
-        let mut next = Some(first);
+        let mut next = first.or_else(|| queues.commands.try_recv().ok());
         while let Some(command) = next {
             match command {
                 Command::Accept(accept) => {
                     events += accept.events.len();
                     accepts.push(accept);
                 }
-                Command::Settle(settlement) => settlements.push(settlement),
                 Command::Replay { deliveries, reply } => replays.push((deliveries, reply)),
                 Command::EndpointState { endpoint, state, reply } => {
                     let _ = reply.send(self.set_endpoint_state(endpoint, state));
                 }
                 Command::Stop { reply } => stop = Some(Some(reply)),
             }
-            let full = events >= COMMIT_EVENTS_MAX || settlements.len() >= COMMIT_EVENTS_MAX;
-            next = if full || stop.is_some() { None } else { commands.try_recv().ok() };
+            let full = events >= COMMIT_EVENTS_MAX || stop.is_some();
+            next = if full { None } else { queues.commands.try_recv().ok() };
+        }
+        // A replay, and a stop, come after every outcome that was told before them.
+        let all = !replays.is_empty() || stop.is_some();
+        while (all || settlements.len() < COMMIT_EVENTS_MAX)
+            && self.outcomes.has_room()
+            && let Ok(settlement) = queues.settlements.try_recv()
+        {
+            settlements.push(settlement);
+            if settlements.len() >= OWED_SETTLEMENTS_MAX {
+                self.settle(std::mem::take(&mut settlements));
+            }
         }
         self.settle(settlements);
         if !accepts.is_empty() {
@@ -163,9 +193,11 @@ impl Writer {
 
     fn accept(&mut self, accepts: Vec<Accept>) {
         let started = Instant::now();
-        if self.store.disk_bytes() >= self.options.size_bytes_max {
+        let condition = self.judge_room();
+        if condition.is_full() || !self.shut.is_empty() {
+            let error = if condition.is_full() { AcceptError::Full } else { AcceptError::Failed };
             for accept in accepts {
-                let _ = accept.reply.send(Err(AcceptError::Full));
+                let _ = accept.reply.send(Err(error.clone()));
             }
             return;
         }
@@ -189,6 +221,9 @@ impl Writer {
                     let _ = reply.send(Ok(accepted));
                 }
                 if !events.is_empty() {
+                    if self.trouble.take().is_some() {
+                        self.judge_room();
+                    }
                     Committed { events: events.len(), took: started.elapsed() }.tell(&self.metrics);
                     self.announce(events);
                 }
@@ -196,6 +231,8 @@ impl Writer {
             Err(error) => {
                 CommitFailed { error: &error.to_string(), events: events.len() }.tell(&self.metrics);
                 self.abandon_current(Some(acknowledged));
+                self.trouble = Some(error.to_string());
+                self.judge_room();
                 for (reply, ..) in waiting {
                     let _ = reply.send(Err(AcceptError::Failed));
                 }
@@ -232,10 +269,10 @@ impl Writer {
         let (no, generation) = (current.slot.no(), Arc::clone(&current.generation));
         self.store.add_disk_bytes(bytes);
         if durable {
-            self.unsynced.remove(&no);
+            self.outcomes.unsynced.remove(&no);
         } else {
-            self.unsynced.insert(no, generation);
-            self.unsynced_since.get_or_insert(mono);
+            self.outcomes.unsynced.insert(no, generation);
+            self.outcomes.unsynced_since.get_or_insert(mono);
         }
         Ok(())
     }
@@ -258,120 +295,12 @@ impl Writer {
         }
     }
 
-    /// Writes settlements; readers see them at once.
-    fn settle(&mut self, settlements: Vec<Settlement>) {
-        let mut by_generation: BTreeMap<u32, Vec<Settlement>> = BTreeMap::new();
-        for settlement in settlements {
-            by_generation.entry(settlement.delivery.event.generation).or_default().push(settlement);
-        }
-        for (no, settlements) in by_generation {
-            let Some(slot) = self.store.slot(no) else { continue };
-            let written = self.append(&slot, &settlements).or_else(|error| {
-                tracing::debug!(generation = no, %error, "a generation failed and is opened again");
-                self.abandon(no);
-                self.append(&slot, &settlements)
-            });
-            match written {
-                Ok(generation) => {
-                    let now = self.clock.wall();
-                    let finished =
-                        settlements.iter().filter(|s| !matches!(s.standing, Standing::Pending { .. })).count();
-                    slot.life(|life| {
-                        life.pending = life.pending.saturating_sub(finished as u64);
-                        life.changed_at = now;
-                    });
-                    self.sync_soon(no, generation);
-                }
-                Err(error) => {
-                    tracing::warn!(
-                        generation = no,
-                        %error,
-                        outcomes = settlements.len(),
-                        "outcomes of deliveries could not be written: after a restart they are delivered once more"
-                    );
-                    self.abandon(no);
-                }
-            }
-        }
-    }
-
-    fn append(&self, slot: &Slot, settlements: &[Settlement]) -> Result<Arc<Generation>, StoreError> {
-        let generation = self.open(slot)?;
-        generation.append_settlements(settlements)?;
-        Ok(generation)
-    }
-
-    /// Has a generation synced within [`SETTLE_SYNC_MS`]. It stays open until then, so there are never many of them.
-    fn sync_soon(&mut self, no: u32, generation: Arc<Generation>) {
-        if self.unsynced.len() >= UNSYNCED_MAX {
-            self.sync_settlements();
-        }
-        self.unsynced.insert(no, generation);
-        self.unsynced_since.get_or_insert(self.clock.mono());
-    }
-
     fn set_endpoint_state(&mut self, endpoint: EndpointNo, state: EndpointState) -> Result<(), AcceptError> {
         let name = self.store.roster().name(endpoint);
         self.endpoints.set(name, state).map_err(|error| {
             CommitFailed { error: &error.to_string(), events: 0 }.tell(&self.metrics);
             AcceptError::Failed
         })
-    }
-
-    fn sync_settlements(&mut self) {
-        self.unsynced_since = None;
-        for (no, generation) in std::mem::take(&mut self.unsynced) {
-            if let Err(error) = generation.sync() {
-                tracing::warn!(generation = no, %error, "outcomes of deliveries could not be synced");
-                drop(generation);
-                self.abandon(no);
-            }
-        }
-    }
-
-    /// Seals small generations that are old, marks finished ones and removes those past retention.
-    fn keep_house(&mut self) {
-        let now = self.clock.wall();
-        let seal_age_ms = (self.options.retention_ms / 4).clamp(*SEAL_AGE_MS.start(), *SEAL_AGE_MS.end());
-        if self.current.as_ref().is_some_and(|current| current.generation.failed()) {
-            // Nothing was written meanwhile that would have met the failure, and reads cannot open it before it is let go.
-            self.abandon_current(None);
-        }
-        self.seal_left_over();
-        let old = |current: &Current| current.generation.events() > 0 && now.since(current.since) >= seal_age_ms;
-        if self.current.as_ref().is_some_and(old) {
-            self.seal_current();
-        }
-        for slot in self.store.slots() {
-            if !slot.is_sealed() {
-                continue;
-            }
-            let life = slot.life(|life| *life);
-            if life.pending > 0 {
-                continue;
-            }
-            if now.since(life.changed_at) >= self.options.retention_ms {
-                self.unsynced.remove(&slot.no());
-                match self.store.remove(slot.no()) {
-                    Ok(()) => tracing::debug!(generation = slot.no(), "generation removed: past retention"),
-                    Err(error) => {
-                        tracing::warn!(generation = slot.no(), %error, "a generation past retention could not be removed");
-                    }
-                }
-            } else if !life.marked_done {
-                let marked = self.open(&slot).and_then(|generation| {
-                    generation.set_done(Some(life.changed_at))?;
-                    self.sync_soon(slot.no(), generation);
-                    Ok(())
-                });
-                match marked {
-                    Ok(()) => slot.life(|life| life.marked_done = true),
-                    Err(error) => tracing::warn!(generation = slot.no(), %error, "a generation could not be marked"),
-                }
-            }
-        }
-        self.metrics.outbox_disk_bytes.set(i64::try_from(self.store.measure()).unwrap_or(i64::MAX));
-        self.metrics.outbox_generations.set(i64::try_from(self.store.len()).unwrap_or(i64::MAX));
     }
 
     pub(super) fn open(&self, slot: &Slot) -> Result<Arc<Generation>, StoreError> {
@@ -398,7 +327,7 @@ impl Writer {
     fn begin_generation(&self) -> Result<Current, StoreError> {
         let no = self.store.newest() + 1;
         let now = self.clock.wall();
-        let life = Life { pending: 0, last_at: UnixMs(0), disorder_ms: 0, changed_at: now, marked_done: false };
+        let life = Life { disorder_ms: 0, ..Life::unknown(now) };
         let slot = Slot::new(no, Ids::Live(HashMap::new()), life);
         let generation = match self.store.open(&slot) {
             Ok(generation) => generation,
@@ -408,16 +337,20 @@ impl Writer {
                 return Err(error);
             }
         };
-        self.store.add(Arc::clone(&slot));
+        if let Err(source) = self.store.enroll(Arc::clone(&slot)) {
+            drop(generation);
+            let _ = self.store.folder().remove_generation(no);
+            return Err(StoreError::Io { what: "cannot put on the roll", generation: no, source });
+        }
         Ok(Current { slot, generation, bytes: 0, since: now })
     }
 
-    fn seal_current(&mut self) {
+    pub(super) fn seal_current(&mut self) {
         let Some(current) = self.current.take() else { return };
         let no = current.slot.no();
         match current.slot.seal(&current.generation) {
             Ok(()) => {
-                self.unsynced.remove(&no);
+                self.outcomes.unsynced.remove(&no);
                 tracing::debug!(generation = no, events = current.generation.events(), "generation sealed");
             }
             Err(error) => {
@@ -427,12 +360,11 @@ impl Writer {
         }
     }
 
-    /// Lets go of the current generation after a failure. `cut`: only so many of its events were acknowledged.
-    fn abandon_current(&mut self, cut: Option<u32>) {
+    /// Lets go of the current generation after a failure. `know_only`: only so many of its events were acknowledged.
+    pub(super) fn abandon_current(&mut self, know_only: Option<u32>) {
         if let Some(current) = self.current.take() {
-            let no = current.slot.no();
+            self.abandon_from(current.slot.no(), know_only);
             drop(current);
-            self.abandon_from(no, cut);
         }
     }
 
@@ -441,11 +373,14 @@ impl Writer {
         self.abandon_from(no, None);
     }
 
-    fn abandon_from(&mut self, no: u32, cut: Option<u32>) {
-        self.unsynced.remove(&no);
+    fn abandon_from(&mut self, no: u32, know_only: Option<u32>) {
         if self.current.as_ref().is_some_and(|current| current.slot.no() == no) {
-            self.current = None;
+            self.abandon_current(know_only);
+            return;
         }
-        self.store.forget(no, cut);
+        // It looks at what it forgets, so that is let go of only then.
+        let unsynced = self.outcomes.unsynced.remove(&no);
+        self.store.forget(no, know_only);
+        drop(unsynced);
     }
 }

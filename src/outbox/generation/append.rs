@@ -60,7 +60,7 @@ impl Generation {
             let key = key(keys::HEADS, u64::from(tail.seq));
             tail.seq += pack.rows();
             let flags = if index + 1 == count { COMMIT_ENDS } else { 0 };
-            self.engine.put(&key, pack.close(&key, flags))?;
+            self.engine()?.put(&key, pack.close(self.mark, &key, flags))?;
         }
         *self.tail() = tail;
         Ok(bytes)
@@ -87,15 +87,22 @@ impl Generation {
         ] {
             for pack in packs {
                 let key = key(kind, u64::from(*next));
-                self.engine.put(&key, pack.close(&key, 0))?;
+                self.engine()?.put(&key, pack.close(self.mark, &key, 0))?;
                 *next += 1;
             }
         }
         *self.tail() = tail;
         Ok(())
     }
-    /// Writes the id index, the filter and the seal: from here on the generation takes no events.
-    pub(in crate::outbox) fn seal(&self, ids: &HashMap<u64, u32>, last_at: UnixMs) -> Result<Filter, StoreError> {
+
+    /// Writes the id index, the filter and the seal: from here on the generation takes no events. `rescued`: what is missing
+    /// in it is known.
+    pub(in crate::outbox) fn seal(
+        &self,
+        ids: &HashMap<u64, u32>,
+        last_at: UnixMs,
+        rescued: bool,
+    ) -> Result<Filter, StoreError> {
         let mut index: Vec<IndexRow> = ids.iter().map(|(hash, seq)| IndexRow { hash: *hash, seq: *seq }).collect();
         index.sort_unstable();
         let mut packer = Packer::default();
@@ -105,32 +112,34 @@ impl Generation {
         // A seal that a crash cut short may have left an index behind, and the generation taken more events since: packs of
         // two indexes would hide each other's rows.
         for kind in [keys::INDEX, keys::FILTER] {
-            self.engine.clear(kind, &[kind])?;
+            self.engine()?.clear(kind, &[kind])?;
         }
         let mut first = 0;
         for pack in packer.finish() {
             let key = key(keys::INDEX, index[first].hash);
             first += pack.rows() as usize;
-            self.engine.put(&key, pack.close(&key, 0))?;
+            self.engine()?.put(&key, pack.close(self.mark, &key, 0))?;
         }
         let filter = Filter::over(index.iter().map(|row| row.hash));
         for (number, piece) in filter.as_bytes().chunks(PAYLOAD_BYTES_MAX).enumerate() {
             let key = key(keys::FILTER, number as u64);
             let mut value = frame::begin(piece.len());
             value.extend_from_slice(piece);
-            self.engine.put(&key, frame::close(&key, value))?;
+            self.engine()?.put(&key, frame::close(self.mark, &key, value))?;
         }
         let key = key(keys::SEAL, 0);
-        self.engine.put(&key, rows::single(&key, &SealRow { events: self.events(), last_at })?)?;
-        self.engine.sync()?;
+        let seal = SealRow { events: self.events(), last_at, rescued };
+        self.engine()?.put(&key, rows::single(self.mark, &key, &seal)?)?;
+        self.sync()?;
         Ok(filter)
     }
+
     /// Sets or removes the mark that nothing is pending.
     pub(in crate::outbox) fn set_done(&self, done: Option<UnixMs>) -> Result<(), StoreError> {
         let key = key(keys::DONE, 0);
         match done {
-            Some(at) => self.engine.put(&key, rows::single(&key, &DoneRow { at })?)?,
-            None => self.engine.remove(&key)?,
+            Some(at) => self.engine()?.put(&key, rows::single(self.mark, &key, &DoneRow { at })?)?,
+            None => self.engine()?.remove(&key)?,
         }
         Ok(())
     }
@@ -170,7 +179,7 @@ impl BodyStream<'_> {
         let key = key(keys::BODY, self.offset);
         self.offset = self.end();
         let piece = std::mem::take(&mut self.piece);
-        Ok(self.generation.engine.put(&key, frame::close(&key, piece))?)
+        Ok(self.generation.engine()?.put(&key, frame::close(self.generation.mark, &key, piece))?)
     }
 
     fn finish(mut self) -> Result<u64, StoreError> {

@@ -4,18 +4,22 @@ mod append;
 mod read;
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use super::engine::{Engine, Value};
-use super::keys::{self, key};
+use super::frame::Mark;
+use super::keys::{self, Key, key};
 use super::rows::{self, COMMIT_ENDS, HeadRow};
-use super::{ReadError, StoreError, frame};
+use super::shelf::Shelf;
+use super::watermark::{self, Watermark, WatermarkFile};
+use super::{ReadError, StoreError, frame, summary};
 use crate::clock::UnixMs;
 use crate::model::delivery::{EventRef, Progress, Standing};
 use crate::model::event::{Event, Fingerprint};
 use crate::model::roster::{EndpointNo, Roster};
 use crate::model::text::EndpointName;
+use crate::outbox::disk::SharedDisk;
 
 /// What an event's head counts for in the size of a generation.
 const HEAD_BYTES: u64 = 256;
@@ -24,17 +28,43 @@ const HEAD_BYTES: u64 = 256;
 #[derive(Debug)]
 pub(in crate::outbox) struct Generation {
     no: u32,
-    engine: Engine,
+    shelf: Shelf,
+    mark: Mark,
     roster: Arc<Roster>,
     names: RwLock<Names>,
     tail: Mutex<Tail>,
+    watermark: Option<WatermarkFile>,
+    written: Mutex<Written>,
+    /// Whether it was saved from a damaged one, so that what is missing was told already.
+    rescued: bool,
+}
+
+/// Which generation it is, of which folder.
+#[derive(Clone, Debug)]
+pub(in crate::outbox) struct Identity {
+    /// Its number.
+    pub(in crate::outbox) no: u32,
+    /// The data folder's mark.
+    pub(in crate::outbox) mark: Mark,
+    /// The endpoints' numbers.
+    pub(in crate::outbox) roster: Arc<Roster>,
 }
 
 /// The generation's own numbers for endpoints; they are stored, the process's are not.
 #[derive(Debug, Default)]
 struct Names {
-    by_local: Vec<EndpointNo>,
+    /// A number without a name has lost it.
+    by_local: Vec<Option<EndpointNo>>,
     to_local: HashMap<EndpointNo, u16>,
+}
+
+/// Whether anything was written since the generation was opened.
+#[derive(Debug, Default)]
+struct Written {
+    /// Its folder, while a summary may lie there that is true still.
+    summary_in: Option<PathBuf>,
+    /// Counts what was written.
+    version: u64,
 }
 
 /// Where the next rows go.
@@ -75,11 +105,57 @@ impl State {
 
 impl Generation {
     /// Opens the generation in `dir`, making it if it is not there.
-    pub(in crate::outbox) fn open(dir: &Path, no: u32, roster: Arc<Roster>) -> Result<Self, StoreError> {
-        let engine = Engine::open(dir)?;
-        let generation = Self { no, engine, roster, names: RwLock::default(), tail: Mutex::default() };
+    pub(in crate::outbox) fn open(dir: &Path, of: Identity, disk: SharedDisk) -> Result<Self, StoreError> {
+        let engine = Engine::open(dir, disk)?;
+        let durable = watermark::read(dir);
+        let mut generation = Self::over(Shelf::Engine(engine), of)?;
+        generation.written().summary_in = Some(dir.to_path_buf());
+        let tail = *generation.tail();
+        if !generation.rescued && tail.seq < durable.events {
+            return Err(generation.damaged(format!("events {} to {} are missing", tail.seq, durable.events - 1)).into());
+        }
+        if !generation.rescued && tail.state_pack < durable.state_packs {
+            let missing = durable.state_packs - tail.state_pack;
+            return Err(generation.damaged(format!("the last {missing} packs of delivery states are missing")).into());
+        }
+        // Without it damage is found later, that is all.
+        generation.watermark = WatermarkFile::open(dir, generation.mark).ok();
+        Ok(generation)
+    }
+
+    /// A generation just written record by record, with room for `events` events, of which some may be missing.
+    pub(in crate::outbox) fn adopt(engine: Engine, dir: &Path, of: Identity, events: u32) -> Result<Self, StoreError> {
+        let mut generation = Self::over(Shelf::Engine(engine), of)?;
+        generation.tail().seq = events;
+        generation.rescued = true;
+        generation.watermark = WatermarkFile::open(dir, generation.mark).ok();
+        Ok(generation)
+    }
+
+    /// The generation whose records stand on a shelf.
+    pub(in crate::outbox) fn over(shelf: Shelf, of: Identity) -> Result<Self, StoreError> {
+        let mut generation = Self {
+            no: of.no,
+            shelf,
+            mark: of.mark,
+            roster: of.roster,
+            names: RwLock::default(),
+            tail: Mutex::default(),
+            watermark: None,
+            written: Mutex::default(),
+            rescued: false,
+        };
+        let seal = generation.sealed()?;
+        generation.rescued = seal.is_some_and(|seal| seal.rescued);
         generation.read_names()?;
         generation.find_tail()?;
+        if let Some(seal) = seal {
+            if generation.events() < seal.events && !generation.rescued {
+                let what = format!("events {} to {} are missing", generation.events(), seal.events - 1);
+                return Err(generation.damaged(what).into());
+            }
+            generation.tail().seq = seal.events;
+        }
         Ok(generation)
     }
 
@@ -101,39 +177,45 @@ impl Generation {
 
     /// Whether only opening it anew can mend it.
     pub(in crate::outbox) fn failed(&self) -> bool {
-        self.engine.failed()
+        matches!(&self.shelf, Shelf::Engine(engine) if engine.failed())
     }
 
-    /// Takes back the events from number `events` on: those of a commit that failed. Their bodies stay, unused.
-    pub(in crate::outbox) fn drop_events_from(&self, events: u32) -> Result<(), StoreError> {
-        if self.events() <= events {
-            return Ok(());
-        }
-        self.engine.clear(keys::HEADS, &key(keys::HEADS, u64::from(events)))?;
-        self.tail().seq = events;
-        self.sync()
+    /// Whether an fsync of it has failed: nothing may be added to its file any more.
+    pub(in crate::outbox) fn torn(&self) -> bool {
+        matches!(&self.shelf, Shelf::Engine(engine) if engine.torn())
     }
 
-    /// From here on every fsync fails.
-    #[cfg(test)]
-    pub(in crate::outbox) fn break_fsync(&self) {
-        self.engine.break_fsync();
+    /// Whether it was saved from a damaged one.
+    pub(in crate::outbox) fn rescued(&self) -> bool {
+        self.rescued
+    }
+
+    /// Knows no more than so many events from here on: the others are of a commit that failed, and were refused.
+    pub(in crate::outbox) fn know_only(&self, events: u32) {
+        let mut tail = self.tail();
+        tail.seq = tail.seq.min(events);
     }
 
     /// Makes everything written so far durable.
     pub(in crate::outbox) fn sync(&self) -> Result<(), StoreError> {
-        Ok(self.engine.sync()?)
+        let Tail { seq, state_pack, .. } = *self.tail();
+        self.shelf.engine()?.sync()?;
+        if let Some(watermark) = &self.watermark {
+            watermark.note(Watermark { events: seq, state_packs: state_pack });
+        }
+        Ok(())
     }
 
     /// Hands everything written so far to the operating system.
     pub(in crate::outbox) fn flush(&self) -> Result<(), StoreError> {
-        Ok(self.engine.flush()?)
+        Ok(self.shelf.engine()?.flush()?)
     }
 
     /// The process's number for a stored endpoint.
     pub(in crate::outbox) fn global(&self, local: u16) -> Option<EndpointNo> {
-        self.names.read().unwrap_or_else(PoisonError::into_inner).by_local.get(usize::from(local)).copied()
+        self.names.read().unwrap_or_else(PoisonError::into_inner).by_local.get(usize::from(local)).copied().flatten()
     }
+
     /// Where a number of this generation lies.
     pub(in crate::outbox) fn place(&self, seq: u32) -> EventRef {
         EventRef { generation: self.no, seq }
@@ -143,23 +225,66 @@ impl Generation {
         self.tail.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The engine, to write something: whatever a summary tells is not true any more then.
+    fn engine(&self) -> Result<&Engine, StoreError> {
+        let mut written = self.written();
+        if let Some(dir) = &written.summary_in {
+            summary::remove(dir)?;
+            written.summary_in = None;
+        }
+        written.version += 1;
+        Ok(self.shelf.engine()?)
+    }
+
+    fn written(&self) -> MutexGuard<'_, Written> {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes with everything that is written.
+    pub(in crate::outbox) fn version(&self) -> u64 {
+        self.written().version
+    }
+
+    /// Makes the draft of a summary count, if nothing was written since `version`. Tells whether it does.
+    pub(in crate::outbox) fn publish_summary(&self, dir: &Path, version: u64) -> Result<bool, StoreError> {
+        let mut written = self.written();
+        if written.version != version {
+            return Ok(false);
+        }
+        written.summary_in = Some(dir.to_path_buf());
+        let no = self.no;
+        summary::publish(dir).map_err(|source| StoreError::Io {
+            what: "cannot put in its place the summary of",
+            generation: no,
+            source,
+        })?;
+        Ok(true)
+    }
+
+    /// Something is not there. In a generation that was rescued that was told when it was.
+    fn missing(&self, what: String) -> ReadError {
+        let what = format!("generation {}: {what}", self.no);
+        if self.rescued { ReadError::Lost(what) } else { ReadError::Damaged(what) }
+    }
+
     fn damaged(&self, what: String) -> ReadError {
         ReadError::Damaged(format!("generation {}: {what}", self.no))
     }
 
-    fn open_value<'a>(&self, key: &[u8], value: &'a [u8]) -> Result<&'a [u8], ReadError> {
+    pub(in crate::outbox) fn open_value<'a>(&self, key: &[u8], value: &'a [u8]) -> Result<&'a [u8], ReadError> {
         frame::open(key, value).map_err(|error| {
             let kind = char::from(key.first().copied().unwrap_or(b'?'));
             self.damaged(format!("value {kind}{}: {error}", keys::number(key).unwrap_or(0)))
         })
     }
 
-    fn single<R: for<'a> serde::Deserialize<'a>>(&self, key: &[u8]) -> Result<Option<R>, ReadError> {
-        let Some(value) = self.engine.get(key)? else { return Ok(None) };
+    fn single<R: for<'a> serde::Deserialize<'a>>(&self, key: &Key) -> Result<Option<R>, ReadError> {
+        let Some(value) = self.shelf.get(key)? else { return Ok(None) };
         rows::decode_single(self.open_value(key, &value)?)
             .map(Some)
             .map_err(|error| self.damaged(format!("value {}: {error}", char::from(key[0]))))
     }
+
     /// The generation's own number for an endpoint; a new one is written with the commit that first needs it.
     fn local(&self, no: EndpointNo) -> Result<u16, StoreError> {
         if let Some(local) = self.names.read().unwrap_or_else(PoisonError::into_inner).to_local.get(&no) {
@@ -168,8 +293,8 @@ impl Generation {
         let mut names = self.names.write().unwrap_or_else(PoisonError::into_inner);
         let local = u16::try_from(names.by_local.len()).map_err(|_| StoreError::TooLarge)?;
         let key = key(keys::NAME, u64::from(local));
-        self.engine.put(&key, rows::single(&key, &self.roster.name(no).as_str())?)?;
-        names.by_local.push(no);
+        self.engine()?.put(&key, rows::single(self.mark, &key, &self.roster.name(no).as_str())?)?;
+        names.by_local.push(Some(no));
         names.to_local.insert(no, local);
         Ok(local)
     }
@@ -177,7 +302,7 @@ impl Generation {
     fn read_names(&self) -> Result<(), StoreError> {
         let mut names = Names::default();
         let mut failure = Ok(());
-        self.engine.scan(keys::NAME, &[keys::NAME], |found, value| {
+        self.shelf.scan(keys::NAME, 0, |found, value| {
             let read = self.open_value(&found, &value).and_then(|payload| {
                 let text: &str = rows::decode_single(payload)
                     .map_err(|error| self.damaged(format!("an endpoint's name: {error}")))?;
@@ -186,9 +311,11 @@ impl Generation {
             match read {
                 Ok(name) => {
                     let no = self.roster.number(&name);
+                    let local = keys::number(&found).and_then(|local| u16::try_from(local).ok()).unwrap_or(u16::MAX);
+                    let places = names.by_local.len().max(usize::from(local) + 1);
+                    names.by_local.resize(places, None);
                     // A name may stand twice after a failed commit; both numbers then lead to it.
-                    let local = u16::try_from(names.by_local.len()).unwrap_or(u16::MAX);
-                    names.by_local.push(no);
+                    names.by_local[usize::from(local)] = Some(no);
                     names.to_local.insert(no, local);
                 }
                 Err(error) => failure = Err(error),
@@ -203,27 +330,27 @@ impl Generation {
     /// Finds where the next rows go, and drops the heads of a commit that never finished: it was never acknowledged.
     fn find_tail(&self) -> Result<(), StoreError> {
         let mut tail = Tail::default();
-        while let Some((found, value)) = self.engine.last(keys::HEADS)? {
+        while let Some((found, value)) = self.shelf.last(keys::HEADS)? {
             let payload = self.open_value(&found, &value)?;
             let (flags, rows) = rows::unpack(payload, |_: HeadRow<'_>| false)
                 .map_err(|error| self.damaged(format!("the last pack of event heads: {error}")))?;
             if flags & COMMIT_ENDS == 0 {
-                self.engine.remove(&found)?;
+                self.engine()?.remove(&found)?;
                 continue;
             }
             let first = keys::number(&found).and_then(|first| u32::try_from(first).ok()).unwrap_or(0);
             tail.seq = first + rows;
             break;
         }
-        if let Some((found, value)) = self.engine.last(keys::BODY)? {
+        if let Some((found, value)) = self.shelf.last(keys::BODY)? {
             let piece = self.open_value(&found, &value)?;
             tail.offset = keys::number(&found).unwrap_or(0) + piece.len() as u64;
         }
-        let next = |last: Option<(Value, Value)>| {
+        let next = |last: Option<(Key, Value)>| {
             last.and_then(|(found, _)| keys::number(&found)).map_or(0, |number| number as u32 + 1)
         };
-        tail.state_pack = next(self.engine.last(keys::STATES)?);
-        tail.attempt_pack = next(self.engine.last(keys::ATTEMPTS)?);
+        tail.state_pack = next(self.shelf.last(keys::STATES)?);
+        tail.attempt_pack = next(self.shelf.last(keys::ATTEMPTS)?);
         *self.tail() = tail;
         Ok(())
     }

@@ -17,8 +17,11 @@ use crate::outbox::rows::{self, AttemptRow, DoneRow, Extras, HeadRow, IndexRow, 
 impl Generation {
     /// The head of an event.
     pub(in crate::outbox) fn head(&self, seq: u32) -> Result<Option<Head>, ReadError> {
+        if seq >= self.events() {
+            return Ok(None);
+        }
         let wanted = key(keys::HEADS, u64::from(seq));
-        let Some((found, value)) = self.engine.at_or_before(keys::HEADS, &wanted)? else { return Ok(None) };
+        let Some((found, value)) = self.shelf.at_or_before(keys::HEADS, &wanted)? else { return Ok(None) };
         let mut head = None;
         self.each_head(&found, &value, |at, row| {
             if at == seq {
@@ -29,29 +32,36 @@ impl Generation {
         head.transpose()
     }
 
-    /// Calls `each` with every event from number `from` on, until it says `false`.
-    pub(in crate::outbox) fn scan_heads(
-        &self,
-        from: u32,
-        mut each: impl FnMut(u32, &HeadRow<'_>) -> bool,
-    ) -> Result<(), ReadError> {
-        let mut failure = Ok(());
-        self.engine.scan(keys::HEADS, &key(keys::HEADS, u64::from(from)), |found, value| {
-            let mut more = true;
+    /// Calls `each` with every event, in order.
+    pub(in crate::outbox) fn scan_heads(&self, mut each: impl FnMut(u32, &HeadRow<'_>)) -> Result<(), ReadError> {
+        let events = self.events();
+        let (mut failure, mut expected) = (Ok(()), 0);
+        self.shelf.scan(keys::HEADS, 0, |found, value| {
             failure = self.each_head(&found, &value, |seq, row| {
-                more = each(seq, row);
-                more
+                if seq > expected && !self.rescued {
+                    return false;
+                }
+                expected = seq + 1;
+                if seq < events {
+                    each(seq, row);
+                }
+                seq < events
             });
-            failure.is_ok() && more
+            let pack = keys::number(&found).unwrap_or(0);
+            failure.is_ok() && u64::from(expected) > pack && expected <= events
         })?;
-        failure
+        failure?;
+        if expected < events && !self.rescued {
+            return Err(self.damaged(format!("events from {expected} on are missing")));
+        }
+        Ok(())
     }
 
     /// The heads of the pack that holds the last event before number `before`, each with its number, in order; `None` where there is none.
     pub(in crate::outbox) fn heads_before(&self, before: u32) -> Result<Option<Vec<(u32, Head)>>, ReadError> {
         let Some(last) = before.checked_sub(1) else { return Ok(None) };
         let wanted = key(keys::HEADS, u64::from(last));
-        let Some((found, value)) = self.engine.at_or_before(keys::HEADS, &wanted)? else { return Ok(None) };
+        let Some((found, value)) = self.shelf.at_or_before(keys::HEADS, &wanted)? else { return Ok(None) };
         let mut heads = Vec::new();
         let mut failure = None;
         self.each_head(&found, &value, |seq, row| {
@@ -90,8 +100,13 @@ impl Generation {
         from: u32,
         mut each: impl FnMut(StateRow, State),
     ) -> Result<(), ReadError> {
-        let mut failure = Ok(());
-        self.engine.scan(keys::STATES, &key(keys::STATES, u64::from(from)), |found, value| {
+        let (mut failure, mut expected) = (Ok(()), u64::from(from));
+        self.shelf.scan(keys::STATES, u64::from(from), |found, value| {
+            if keys::number(&found) != Some(expected) && !self.rescued {
+                failure = Err(self.missing(format!("pack {expected} of delivery states is missing")));
+                return false;
+            }
+            expected += 1;
             failure = self.open_value(&found, &value).and_then(|payload| {
                 let mut strange = false;
                 let unpacked = rows::unpack(payload, |row: StateRow| {
@@ -137,10 +152,12 @@ impl Generation {
         })?;
         for pack in packs {
             let key = key(keys::ATTEMPTS, u64::from(pack));
-            let value = self
-                .engine
-                .get(&key)?
-                .ok_or_else(|| self.damaged(format!("attempts of event {} are missing", head.event.id)))?;
+            let Some(value) = self.shelf.get(&key)? else {
+                if self.rescued {
+                    continue;
+                }
+                return Err(self.missing(format!("attempts of event {} are missing", head.event.id)));
+            };
             let payload = self.open_value(&key, &value)?;
             rows::unpack(payload, |row: AttemptRow<'_>| {
                 let endpoint = self.global(row.endpoint);
@@ -155,6 +172,7 @@ impl Generation {
         }
         Ok(deliveries)
     }
+
     /// The seal, where there is one.
     pub(in crate::outbox) fn sealed(&self) -> Result<Option<SealRow>, ReadError> {
         self.single(&key(keys::SEAL, 0))
@@ -164,11 +182,12 @@ impl Generation {
     pub(in crate::outbox) fn done(&self) -> Result<Option<DoneRow>, ReadError> {
         self.single(&key(keys::DONE, 0))
     }
+
     /// The filter of a sealed generation.
     pub(in crate::outbox) fn filter(&self) -> Result<Option<Filter>, ReadError> {
         let mut bits = Vec::new();
         let mut failure = Ok(());
-        self.engine.scan(keys::FILTER, &[keys::FILTER], |found, value| {
+        self.shelf.scan(keys::FILTER, 0, |found, value| {
             match self.open_value(&found, &value) {
                 Ok(piece) => bits.extend_from_slice(piece),
                 Err(error) => failure = Err(error),
@@ -182,7 +201,7 @@ impl Generation {
     /// The event that a sealed generation's index names for a hash.
     pub(in crate::outbox) fn indexed(&self, hash: u64) -> Result<Option<u32>, ReadError> {
         let wanted = key(keys::INDEX, hash);
-        let Some((found, value)) = self.engine.at_or_before(keys::INDEX, &wanted)? else { return Ok(None) };
+        let Some((found, value)) = self.shelf.at_or_before(keys::INDEX, &wanted)? else { return Ok(None) };
         let mut seq = None;
         rows::unpack(self.open_value(&found, &value)?, |row: IndexRow| {
             if row.hash == hash {
@@ -193,6 +212,7 @@ impl Generation {
         .map_err(|error| self.damaged(format!("the id index: {error}")))?;
         Ok(seq)
     }
+
     /// The head that a row tells, without its body.
     pub(in crate::outbox) fn head_of(&self, row: &HeadRow<'_>) -> Result<Head, ReadError> {
         let wrong = |what: &str| self.damaged(format!("an event's {what} is none"));
@@ -219,6 +239,7 @@ impl Generation {
             body_bytes: row.body_bytes,
         })
     }
+
     fn each_head(
         &self,
         found: &[u8],
@@ -241,8 +262,8 @@ impl Generation {
             return Ok(Bytes::new());
         }
         let wanted = key(keys::BODY, offset);
-        let missing = || self.damaged(format!("the body at offset {offset} is missing"));
-        let (mut found, mut value) = self.engine.at_or_before(keys::BODY, &wanted)?.ok_or_else(missing)?;
+        let missing = || self.missing(format!("the body at offset {offset} is missing"));
+        let (mut found, mut value) = self.shelf.at_or_before(keys::BODY, &wanted)?.ok_or_else(missing)?;
         let mut bytes = Vec::with_capacity(len);
         loop {
             let start = keys::number(&found).ok_or_else(missing)?;
@@ -254,7 +275,7 @@ impl Generation {
             if bytes.len() == len {
                 return Ok(bytes.into());
             }
-            let next = self.engine.after(keys::BODY, &found)?.ok_or_else(missing)?;
+            let next = self.shelf.after(keys::BODY, &found)?.ok_or_else(missing)?;
             // Pieces follow each other without a gap within one body.
             if keys::number(&next.0) != Some(start + piece.len() as u64) {
                 return Err(missing());

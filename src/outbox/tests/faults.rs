@@ -2,18 +2,13 @@
 
 use std::time::Duration;
 
-use super::super::generation::Generation;
-use super::super::{folder, recovery};
+use super::super::frame::Mark;
+use super::super::generation::{Generation, Identity};
 use super::*;
 
 impl Open {
     fn store(&self) -> &Arc<Store> {
         &self.opened.outbox.inner.store
-    }
-
-    fn break_fsync(&self, no: u32) {
-        let slot = self.store().slot(no).unwrap();
-        self.store().open(&slot).unwrap().break_fsync();
     }
 
     async fn ids(&self, query: ListQuery) -> Vec<String> {
@@ -32,9 +27,11 @@ async fn a_commit_whose_fsync_failed_leaves_nothing_behind_and_what_was_before_i
     {
         let open = bench.open();
         open.accept(vec![open.event("before", b"1", &["a"])]).await.unwrap();
-        open.break_fsync(1);
+        bench.disk.fsync_fails.store(true, Ordering::Relaxed);
         let refused = open.accept(vec![open.event("refused", b"2", &["a"])]).await;
         assert_eq!(refused, Err(AcceptError::Failed));
+        assert_eq!(open.opened.outbox.condition().reason(), Some("failing"));
+        bench.disk.fsync_fails.store(false, Ordering::Relaxed);
         // The producer tries again: a new event, stored once, in a new generation.
         let again = open.accept(vec![open.event("refused", b"2", &["a"])]).await.unwrap();
         assert!(!again[0].duplicate);
@@ -65,9 +62,10 @@ async fn outcomes_survive_a_generation_that_fails_under_them() {
         let open = bench.open();
         open.accept(vec![open.event("e", b"x", &["a", "b"])]).await.unwrap();
         let place = open.find("e").await.unwrap().place;
-        open.break_fsync(1);
         let slot = open.store().slot(1).unwrap();
+        bench.disk.fsync_fails.store(true, Ordering::Relaxed);
         assert!(open.store().open(&slot).unwrap().sync().is_err(), "a reader meets the failure first");
+        bench.disk.fsync_fails.store(false, Ordering::Relaxed);
         open.opened.outbox.settle(open.settlement(place, "a", 1, Standing::Delivered)).await;
         open.opened.outbox.close().await;
     }
@@ -89,8 +87,7 @@ async fn a_replay_that_fails_in_one_generation_still_goes_out_from_the_others() 
         open.opened.outbox.settle(open.settlement(place, "a", 1, Standing::Dead(DeadReason::Exhausted))).await;
         deliveries.push(DeliveryRef { event: place, endpoint: open.endpoint("a") });
     }
-    let second = deliveries[1].event.generation;
-    open.break_fsync(second);
+    bench.disk.fail_fsync_number(2);
     assert_eq!(open.opened.outbox.replay(deliveries.clone()).await, Err(AcceptError::Failed));
     // Whatever counts as pending is on the schedule: nobody could ever put it there later.
     let news = tokio::time::timeout(Duration::from_secs(5), open.opened.news.recv()).await;
@@ -112,10 +109,11 @@ fn a_seal_that_was_cut_short_does_not_hide_ids_from_the_next_one() {
     // Hashes that come later lie between those of the first index, so that both indexes have packs in the same places.
     let hash = |seq: u32| u64::from(seq).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     let ids = |count: u32| (0..count).map(|seq| (hash(seq), seq)).collect();
-    let generation = Generation::open(dir.path(), 1, roster).unwrap();
-    generation.seal(&ids(3_000), START).unwrap();
+    let identity = Identity { no: 1, mark: Mark([1; 8]), roster };
+    let generation = Generation::open(dir.path(), identity, RealDisk::shared()).unwrap();
+    generation.seal(&ids(3_000), START, false).unwrap();
     // Killed just before the seal itself, the generation would have taken more events after the restart.
-    generation.seal(&ids(9_000), START).unwrap();
+    generation.seal(&ids(9_000), START, false).unwrap();
     for seq in 0..9_000 {
         assert_eq!(generation.indexed(hash(seq)).unwrap(), Some(seq));
     }
@@ -158,7 +156,7 @@ async fn a_removed_generation_is_not_made_anew_by_a_late_reader_and_its_number_i
     store.remove(1).unwrap();
     assert!(held.head(0).unwrap().is_some(), "who reads it already may go on");
     drop(held);
-    assert!(store.open_if_there(&slot).unwrap().is_none());
+    assert!(matches!(store.open(&slot), Err(StoreError::Gone)));
     assert!(!store.folder().generation(1).exists());
     assert_eq!(open.ids(all()).await, [""; 0]);
     open.accept(vec![open.event("f", b"x", &[])]).await.unwrap();
@@ -171,7 +169,7 @@ async fn reads_that_panic_fail_alone() {
     let open = bench.open();
     for _ in 0..5 {
         let read: Result<(), ReadError> = open.opened.outbox.inner.readers.read(|_| panic!("on purpose")).await;
-        assert!(matches!(read, Err(ReadError::Engine(_))));
+        assert!(matches!(read, Err(ReadError::Panicked)));
     }
     assert!(open.find("e").await.is_none());
 }
@@ -206,14 +204,19 @@ async fn events_missing_at_the_end_of_a_sealed_generation_are_told() {
     }
     let dir = bench.dir.path().join("data");
     {
-        let engine = engine::Engine::open(&dir.join("outbox/00000001")).unwrap();
+        let engine = engine::Engine::open(&dir.join("outbox/00000001"), RealDisk::shared()).unwrap();
         assert!(engine.get(&keys::key(keys::SEAL, 0)).unwrap().is_some(), "sealed");
         engine.remove(&keys::key(keys::HEADS, 1)).unwrap();
         engine.sync().unwrap();
     }
-    let folder = folder::Folder::open(&dir).unwrap();
-    let recovered = recovery::recover(folder, Roster::shared(), 2_000, START, |_| {}).unwrap();
-    assert_eq!(recovered.damages, [(1, "events 1 to 1 are missing".to_owned())]);
+    // The file still has what the engine lost, so that nothing is lost in the end.
+    let open = bench.open();
+    assert_eq!(open.ids(all()).await, ["e1", "e0"]);
+    assert_eq!(open.waiting.len(), 2);
+    let damages = open.opened.outbox.damages();
+    assert_eq!(damages.len(), 1);
+    assert!(damages[0].what.contains("events 1 to 1 are missing"), "{}", damages[0].what);
+    assert!(damages[0].loss.is_none(), "{:?}", damages[0].loss);
 }
 
 #[tokio::test(flavor = "multi_thread")]

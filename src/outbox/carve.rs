@@ -1,0 +1,248 @@
+//! Reads records straight from the engine's file, without the engine.
+//!
+//! A database that sled cannot open any more, or opens with records missing, usually still has nearly all of them on the
+//! disk: one damaged byte stops sled, not the other sixty million. Every value begins with the folder's mark and carries its
+//! key, its length and a checksum (`frame.rs`), so each intact record can be found and believed on its own.
+//!
+//! Of sled's format this knows two things: the file is a row of segments of a fixed size that no value crosses, and a
+//! segment's head tells the place of the segment in the log (`lsn`), by which the newest of several records under one key is
+//! told. The engine's version is pinned, and a test holds this against it.
+//!
+//! It only reads. Memory: about 60 bytes a record.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::ops::Bound;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use memchr::memmem::Finder;
+
+use super::engine::{SEGMENT_BYTES, Value};
+use super::frame::{self, Mark};
+use super::keys::{self, Key};
+
+/// What is read at once where a larger read failed, in bytes.
+const SECTOR_BYTES: usize = 4096;
+/// Where a segment's head tells its place in the log, and with what it is veiled.
+const LSN_AT: std::ops::Range<usize> = 4..12;
+const LSN_VEIL: u64 = 0x7FFF_FFFF_FFFF_FFFF;
+
+/// The intact records of one database file.
+#[derive(Debug)]
+pub(super) struct Carved {
+    file: Option<File>,
+    records: BTreeMap<Key, Place>,
+    /// Bytes of the file that the disk did not give out.
+    pub(super) unreadable_bytes: u64,
+    /// Length of the file, in bytes.
+    pub(super) file_bytes: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    lsn: u64,
+    offset: u64,
+    value_bytes: u32,
+}
+
+impl Carved {
+    /// Finds every record in the database in `dir`. A database without its file has none.
+    ///
+    /// # Errors
+    /// Where the file is there and cannot be opened; what cannot be read of it is counted, and left out.
+    pub(super) fn open(dir: &Path, mark: Mark) -> io::Result<Self> {
+        let mut carved = Self { file: None, records: BTreeMap::new(), unreadable_bytes: 0, file_bytes: 0 };
+        let file = match File::open(dir.join("db")) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(carved),
+            Err(error) => return Err(error),
+        };
+        carved.file_bytes = file.metadata()?.len();
+        let finder = Finder::new(&mark.0);
+        let mut segment = vec![0; SEGMENT_BYTES];
+        for base in (0..carved.file_bytes).step_by(SEGMENT_BYTES) {
+            let len = usize::try_from(carved.file_bytes - base).map_or(SEGMENT_BYTES, |rest| rest.min(SEGMENT_BYTES));
+            carved.unreadable_bytes += read_what_can_be(&file, &mut segment[..len], base);
+            carved.take_segment(&finder, &segment[..len], base);
+        }
+        carved.file = Some(file);
+        Ok(carved)
+    }
+
+    fn take_segment(&mut self, finder: &Finder<'_>, segment: &[u8], base: u64) {
+        let lsn = segment.get(LSN_AT).and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_le_bytes) ^ LSN_VEIL;
+        let mut at = 0;
+        while let Some(found) = finder.find(&segment[at..]) {
+            let start = at + found;
+            let Ok((key, payload)) = frame::read(&segment[start..]) else {
+                at = start + 1;
+                continue;
+            };
+            let value_bytes = frame::OVERHEAD + payload.len();
+            let place = Place {
+                lsn: lsn.saturating_add(start as u64),
+                offset: base + start as u64,
+                value_bytes: u32::try_from(value_bytes).unwrap_or(u32::MAX),
+            };
+            let newest = self.records.entry(key).or_insert(place);
+            *newest = place.max(*newest);
+            // Whatever a producer put into a body is passed over with it.
+            at = start + value_bytes;
+        }
+    }
+
+    /// The value under `key`.
+    pub(super) fn get(&self, key: &[u8]) -> io::Result<Option<Value>> {
+        let Ok(key) = Key::try_from(key) else { return Ok(None) };
+        self.records.get(&key).map(|place| self.value(*place)).transpose()
+    }
+
+    /// The last record of `kind` that is not after `key`.
+    pub(super) fn at_or_before(&self, kind: u8, key: &[u8]) -> io::Result<Option<(Key, Value)>> {
+        let Ok(key) = Key::try_from(key) else { return Ok(None) };
+        self.with_value(self.records.range(keys::key(kind, 0)..=key).next_back())
+    }
+
+    /// The first record of `kind` after `key`.
+    pub(super) fn after(&self, kind: u8, key: &[u8]) -> io::Result<Option<(Key, Value)>> {
+        let Ok(key) = Key::try_from(key) else { return Ok(None) };
+        let range = (Bound::Excluded(key), Bound::Included(keys::key(kind, u64::MAX)));
+        self.with_value(self.records.range(range).next())
+    }
+
+    /// The last record of `kind`.
+    pub(super) fn last(&self, kind: u8) -> io::Result<Option<(Key, Value)>> {
+        self.at_or_before(kind, &keys::key(kind, u64::MAX))
+    }
+
+    /// The numbers of all records of `kind`, in order.
+    pub(super) fn numbers(&self, kind: u8) -> impl Iterator<Item = u64> {
+        self.records
+            .range(keys::key(kind, 0)..=keys::key(kind, u64::MAX))
+            .filter_map(|(key, _)| keys::number(key))
+    }
+
+    /// Calls `each` for every record of `kind` from number `from` on, until it says `false`.
+    pub(super) fn scan(&self, kind: u8, from: u64, mut each: impl FnMut(Key, Value) -> bool) -> io::Result<()> {
+        for (key, place) in self.records.range(keys::key(kind, from)..=keys::key(kind, u64::MAX)) {
+            if !each(*key, self.value(*place)?) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Leaves a record out from here on.
+    pub(super) fn leave_out(&mut self, key: &Key) {
+        self.records.remove(key);
+    }
+
+    /// How many records there are.
+    pub(super) fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    fn with_value(&self, found: Option<(&Key, &Place)>) -> io::Result<Option<(Key, Value)>> {
+        found.map(|(key, place)| Ok((*key, self.value(*place)?))).transpose()
+    }
+
+    fn value(&self, place: Place) -> io::Result<Value> {
+        let file = self.file.as_ref().ok_or(io::ErrorKind::NotFound)?;
+        let mut value = vec![0; place.value_bytes as usize];
+        file.read_exact_at(&mut value, place.offset)?;
+        Ok(value.into())
+    }
+}
+
+/// Fills `into` from `offset` on, with zeros where the disk refuses; returns how many bytes it refused.
+fn read_what_can_be(file: &File, into: &mut [u8], offset: u64) -> u64 {
+    if file.read_exact_at(into, offset).is_ok() {
+        return 0;
+    }
+    let mut refused = 0;
+    for (n, sector) in into.chunks_mut(SECTOR_BYTES).enumerate() {
+        if file.read_exact_at(sector, offset + (n * SECTOR_BYTES) as u64).is_err() {
+            sector.fill(0);
+            refused += sector.len() as u64;
+        }
+    }
+    refused
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outbox::disk::RealDisk;
+    use crate::outbox::engine::Engine;
+
+    const MARK: Mark = Mark(*b"\x9Bcarved!");
+
+    fn framed(key: &Key, payload: &[u8]) -> Vec<u8> {
+        let mut value = frame::begin(payload.len());
+        value.extend_from_slice(payload);
+        frame::close(MARK, key, value)
+    }
+
+    fn payload(n: u64, round: u64) -> Vec<u8> {
+        let len = fastrand::Rng::with_seed(n ^ (round << 32)).usize(1..12_000);
+        (0..len as u64).map(|at| (at * 31 + n * 7 + round) as u8).collect()
+    }
+
+    /// Holds what is known of the engine's format against the engine: every value that it has, in its newest version.
+    #[test]
+    fn every_value_of_the_engine_is_found_in_its_file_and_the_newest_version_of_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let engine = Engine::open(dir.path(), RealDisk::shared()).unwrap();
+        for round in 0..3 {
+            for n in 0..700 {
+                // Some keys are written once, some again and again: the engine then moves whole pages about.
+                if round == 0 || n % (round + 2) == 0 {
+                    let key = keys::key(b'b', n);
+                    engine.put(&key, framed(&key, &payload(n, round))).unwrap();
+                }
+                if n % 50 == 0 {
+                    engine.sync().unwrap();
+                }
+            }
+        }
+        engine.sync().unwrap();
+        let carved = Carved::open(dir.path(), MARK).unwrap();
+        assert_eq!(carved.len(), 700);
+        for n in 0..700 {
+            let key = keys::key(b'b', n);
+            assert_eq!(carved.get(&key).unwrap(), engine.get(&key).unwrap(), "{n}");
+        }
+        assert_eq!(carved.numbers(b'b').collect::<Vec<_>>(), (0..700).collect::<Vec<_>>());
+        assert_eq!(carved.unreadable_bytes, 0);
+    }
+
+    #[test]
+    fn damage_costs_the_record_it_hits_and_a_record_within_a_body_is_no_record() {
+        let dir = tempfile::tempdir().unwrap();
+        let engine = Engine::open(dir.path(), RealDisk::shared()).unwrap();
+        let forged = framed(&keys::key(b'h', 9), b"forged");
+        for n in 0..40 {
+            let key = keys::key(b'b', n);
+            engine.put(&key, framed(&key, if n == 7 { &forged } else { b"twelve bytes" })).unwrap();
+        }
+        engine.sync().unwrap();
+        let path = dir.path().join("db");
+        let mut bytes = std::fs::read(&path).unwrap();
+        let hit = framed(&keys::key(b'b', 20), b"twelve bytes");
+        let mut hits = 0;
+        for at in 0..bytes.len() - hit.len() {
+            if bytes[at..at + hit.len()] == hit {
+                bytes[at + hit.len() - 1] ^= 0x10;
+                hits += 1;
+            }
+        }
+        assert!(hits > 0);
+        drop(engine);
+        std::fs::write(&path, bytes).unwrap();
+        let carved = Carved::open(dir.path(), MARK).unwrap();
+        assert_eq!(carved.numbers(b'b').collect::<Vec<_>>(), (0..40).filter(|n| *n != 20).collect::<Vec<_>>());
+        assert_eq!(carved.numbers(b'h').count(), 0);
+    }
+}

@@ -1,0 +1,222 @@
+//! What the writer does about once a second: mend what is damaged, open what was shut, seal, summarise, remove, and judge
+//! whether there is room.
+
+use std::sync::Arc;
+
+use super::recovery;
+use super::room::{Condition, free_bytes_min};
+use super::slot::Slot;
+use super::writer::Writer;
+use super::{News, summary};
+use crate::clock::UnixMs;
+
+/// Time between two rounds of housekeeping, in milliseconds.
+pub(super) const HOUSEKEEPING_MS: u64 = 1_000;
+/// A generation is sealed at this age even if it is small, so that retention can remove it: a quarter of the retention,
+/// within these bounds, in milliseconds.
+const SEAL_AGE_MS: std::ops::RangeInclusive<u64> = 1_000..=24 * 3600 * 1000;
+/// Shortest time between two tries to seal what a failure left unsealed, in milliseconds.
+const SEAL_AGAIN_MS: u64 = 10_000;
+/// How long nothing must have happened to a sealed generation before its summary is written, in milliseconds.
+const QUIET_MS: u64 = 5_000;
+
+impl Writer {
+    /// One round.
+    pub(super) fn keep_house(&mut self) {
+        let now = self.clock.wall();
+        if self.current.as_ref().is_some_and(|current| current.generation.failed() || current.slot.in_doubt()) {
+            // Nothing was written meanwhile that would have met the failure, and it cannot be mended before it is let go.
+            self.abandon_current(None);
+        }
+        for slot in self.store.slots() {
+            if slot.in_doubt() {
+                self.mend_one(&slot);
+            }
+        }
+        self.open_shut(now);
+        self.write_owed();
+        self.seal_left_over();
+        let seal_age_ms = (self.options.retention_ms / 4).clamp(*SEAL_AGE_MS.start(), *SEAL_AGE_MS.end());
+        let old = self.current.as_ref().is_some_and(|current| {
+            current.generation.events() > 0 && now.since(current.since) >= seal_age_ms
+        });
+        if old {
+            self.seal_current();
+        }
+        for slot in self.store.slots() {
+            if slot.is_sealed() && !slot.in_doubt() {
+                self.retain(&slot, now);
+            }
+        }
+        self.summarise_one(now);
+        self.recover_from_trouble();
+        self.store.review_damages();
+        self.metrics.outbox_disk_bytes.set(i64::try_from(self.store.measure()).unwrap_or(i64::MAX));
+        self.metrics.outbox_generations.set(i64::try_from(self.store.len()).unwrap_or(i64::MAX));
+        self.judge_room();
+    }
+
+    /// Judges whether events may be taken, and lets everybody know.
+    pub(super) fn judge_room(&mut self) -> Condition {
+        let condition = self.condition();
+        self.room.set(&condition, &self.metrics);
+        condition
+    }
+
+    fn condition(&self) -> Condition {
+        if !self.shut.is_empty() {
+            return Condition::Failing { why: self.why_shut.clone() };
+        }
+        let (bytes, bytes_max) = (self.store.disk_bytes(), self.options.size_bytes_max);
+        if bytes >= bytes_max {
+            return Condition::Full { bytes, bytes_max };
+        }
+        if let Ok(space) = self.store.disk().space(self.store.folder().dir()) {
+            self.metrics.outbox_free_bytes.set(i64::try_from(space.free_bytes).unwrap_or(i64::MAX));
+            let floor = free_bytes_min(self.options.free_bytes_min, space);
+            if space.free_bytes < floor {
+                return Condition::NoSpace { free_bytes: space.free_bytes, free_bytes_min: floor };
+            }
+        }
+        match &self.trouble {
+            Some(why) => Condition::Failing { why: why.clone() },
+            None => Condition::Open,
+        }
+    }
+
+    /// After a failure, and with nobody posting events, tries by itself whether the disk works again.
+    fn recover_from_trouble(&mut self) {
+        if self.trouble.is_none() {
+            return;
+        }
+        let tried = match self.begin() {
+            Ok(()) if self.store.disk_works() => Ok(()),
+            Ok(()) => return,
+            Err(error) => Err(error),
+        };
+        match tried {
+            Ok(()) => self.trouble = None,
+            Err(error) => self.trouble = Some(error.to_string()),
+        }
+    }
+
+    /// Mends a generation, where it is in doubt.
+    pub(super) fn mend_one(&mut self, slot: &Arc<Slot>) {
+        let no = slot.no();
+        // What was written lazily is handed to the file before that is read; it may well refuse.
+        if let Some(generation) = self.outcomes.unsynced.remove(&no) {
+            let _ = generation.flush();
+        }
+        if self.current.as_ref().is_some_and(|current| current.slot.no() == no) {
+            return;
+        }
+        if let Err(error) = self.store.mend(slot, self.clock.wall()) {
+            tracing::debug!(generation = no, %error, "a damaged generation could not be mended yet");
+            self.trouble = Some(error.to_string());
+        }
+    }
+
+    /// Tries the generations again that could not be opened at the start, and schedules what waits in them.
+    fn open_shut(&mut self, now: UnixMs) {
+        for no in std::mem::take(&mut self.shut) {
+            match recovery::find(&self.store, no, now) {
+                Ok(found) => {
+                    tracing::info!(generation = no, deliveries = found.waiting.len(), "a generation could be opened");
+                    self.store.add(found.slot);
+                    let _ = self.news.blocking_send(News::Revived(found.waiting));
+                }
+                Err(error) => {
+                    self.why_shut = error.to_string();
+                    self.shut.push(no);
+                }
+            }
+        }
+    }
+
+    /// Seals generations that a failure or a restart left unsealed, so that they can be removed in their time.
+    fn seal_left_over(&mut self) {
+        let now = self.clock.mono();
+        if now < self.seal_again {
+            return;
+        }
+        let current = self.current.as_ref().map(|current| current.slot.no());
+        for slot in self.store.slots() {
+            if slot.is_sealed() || slot.in_doubt() || Some(slot.no()) == current {
+                continue;
+            }
+            self.seal_again = now.plus_ms(SEAL_AGAIN_MS);
+            let sealed = self.store.open(&slot).and_then(|generation| slot.seal(&generation));
+            if let Err(error) = sealed {
+                tracing::warn!(generation = slot.no(), %error, "a generation could not be sealed; it is tried again");
+                self.abandon(slot.no());
+            }
+        }
+    }
+
+    /// Removes a sealed generation past retention, and marks one in which nothing is pending.
+    fn retain(&mut self, slot: &Arc<Slot>, now: UnixMs) {
+        let life = slot.life(|life| *life);
+        if life.pending > 0 {
+            return;
+        }
+        if now.since(life.changed_at) >= self.options.retention_ms {
+            self.outcomes.unsynced.remove(&slot.no());
+            match self.store.remove(slot.no()) {
+                Ok(()) => tracing::debug!(generation = slot.no(), "generation removed: past retention"),
+                Err(error) => {
+                    tracing::warn!(generation = slot.no(), %error, "a generation past retention could not be removed");
+                }
+            }
+        } else if !life.marked_done {
+            let marked = self.open(slot).and_then(|generation| {
+                generation.set_done(Some(life.changed_at))?;
+                self.sync_soon(slot.no(), generation);
+                Ok(())
+            });
+            match marked {
+                Ok(()) => slot.life(|life| (life.marked_done, life.summarised) = (true, false)),
+                Err(error) => tracing::warn!(generation = slot.no(), %error, "a generation could not be marked"),
+            }
+        }
+    }
+
+    /// Has the summary of one quiet generation written, by a thread that reads.
+    fn summarise_one(&mut self, now: UnixMs) {
+        let quiet = |slot: &Arc<Slot>| {
+            slot.is_sealed()
+                && !slot.in_doubt()
+                && !self.outcomes.unsynced.contains_key(&slot.no())
+                && slot.life(|life| !life.summarised && now.since(life.changed_at) >= QUIET_MS)
+        };
+        if let Some(slot) = self.store.slots().into_iter().find(quiet) {
+            self.readers.try_job(move |store| {
+                if let Err(error) = summarise(store, &slot, now) {
+                    tracing::debug!(generation = slot.no(), %error, "the summary of a generation could not be written");
+                }
+            });
+        }
+    }
+}
+
+/// Writes the summary of a generation, unless something is written to that meanwhile.
+fn summarise(store: &super::store::Store, slot: &Slot, now: UnixMs) -> Result<(), super::StoreError> {
+    let Some(filter) = slot.filter() else { return Ok(()) };
+    let dir = store.folder().generation(slot.no());
+    store.read(slot, |generation| {
+        let version = generation.version();
+        let fold = recovery::fold_generation(generation, now)?;
+        let life = slot.life(|life| *life);
+        // The start counts what waits anew; what else the fold cannot know is taken from what is known.
+        let life = super::slot::Life { pending: fold.waiting.len() as u64, ..life };
+        let summary = summary::Summary { life, filter, waiting: fold.waiting };
+        summary::draft(&dir, store.folder().mark(), store.roster(), &summary)?;
+        // First, so that the writer has the last word where it writes just now.
+        slot.life(|life| life.summarised = true);
+        let published = generation.publish_summary(&dir, version);
+        if !matches!(published, Ok(true)) {
+            slot.life(|life| life.summarised = false);
+        }
+        published.map(drop).map_err(Into::into)
+    })?;
+    Ok(())
+}

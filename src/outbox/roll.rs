@@ -1,0 +1,136 @@
+//! The roll of generations: which there must be. Without it a folder that somebody removed would not be missed.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::folder::{Folder, write_durably};
+use super::frame::Mark;
+use super::keys::{self, key};
+use super::{frame, rows};
+
+/// The roll, in memory and in its file.
+#[derive(Debug)]
+pub(super) struct Roll {
+    path: PathBuf,
+    mark: Mark,
+    row: Row,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct Row {
+    /// The highest number ever given: none is given twice.
+    newest: u32,
+    /// Those that are there, each as its distance from the one before: a few thousand fit a stored value.
+    steps: Vec<u32>,
+}
+
+impl Row {
+    fn numbers(&self) -> BTreeSet<u32> {
+        let mut last = 0_u32;
+        self.steps
+            .iter()
+            .map(|step| {
+                last = last.saturating_add(*step);
+                last
+            })
+            .collect()
+    }
+
+    fn of(newest: u32, numbers: &BTreeSet<u32>) -> Self {
+        let mut last = 0;
+        let steps = numbers.iter().map(|no| {
+            let step = no - last;
+            last = *no;
+            step
+        });
+        Self { newest, steps: steps.collect() }
+    }
+}
+
+impl Roll {
+    /// Reads the roll, and tells which numbers on it are not among those that are `there`. A roll that is missing or damaged
+    /// is made anew of those.
+    pub(super) fn open(folder: &Folder, there: &[u32]) -> (Self, Vec<u32>) {
+        let path = folder.roll();
+        let found = std::fs::read(&path).ok().and_then(|bytes| {
+            let payload = frame::open(&key(keys::ROLL, 0), &bytes).ok()?;
+            rows::decode_single::<Row>(payload).ok()
+        });
+        if found.is_none() && !there.is_empty() {
+            tracing::warn!(
+                path = %path.display(),
+                "the roll of generations is missing or damaged; it is made anew of those that are there"
+            );
+        }
+        let row = found.unwrap_or_default();
+        let missing = row.numbers().into_iter().filter(|no| !there.contains(no)).collect();
+        let newest = row.newest.max(there.last().copied().unwrap_or(0));
+        let row = Row::of(newest, &there.iter().copied().collect());
+        (Self { path, mark: folder.mark(), row }, missing)
+    }
+
+    /// The highest number that was ever given.
+    pub(super) fn newest(&self) -> u32 {
+        self.row.newest
+    }
+
+    /// Puts a generation on the roll, durably.
+    pub(super) fn add(&mut self, no: u32) -> io::Result<()> {
+        let mut numbers = self.row.numbers();
+        numbers.insert(no);
+        self.write(Row::of(self.row.newest.max(no), &numbers))
+    }
+
+    /// Takes one off it, durably.
+    pub(super) fn remove(&mut self, no: u32) -> io::Result<()> {
+        let mut numbers = self.row.numbers();
+        numbers.remove(&no);
+        self.write(Row::of(self.row.newest, &numbers))
+    }
+
+    /// Writes it as it stands.
+    pub(super) fn save(&mut self) -> io::Result<()> {
+        self.write(self.row.clone())
+    }
+
+    fn write(&mut self, row: Row) -> io::Result<()> {
+        let value = rows::single(self.mark, &key(keys::ROLL, 0), &row).map_err(io::Error::other)?;
+        write_durably(&self.path, &value)?;
+        self.row = row;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_on_the_roll_and_is_gone_is_missed_once_the_roll_is_read_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder::open(&dir.path().join("data")).unwrap();
+        let (mut roll, missing) = Roll::open(&folder, &[]);
+        assert!(missing.is_empty());
+        for no in [1, 2, 3, 90] {
+            roll.add(no).unwrap();
+        }
+        roll.remove(90).unwrap();
+        let (roll, missing) = Roll::open(&folder, &[1, 3]);
+        assert_eq!(missing, [2]);
+        assert_eq!(roll.newest(), 90, "a number is not given twice");
+        std::fs::write(folder.roll(), b"garbage").unwrap();
+        let (roll, missing) = Roll::open(&folder, &[1, 3]);
+        assert!(missing.is_empty());
+        assert_eq!(roll.newest(), 3);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn numbers_come_back(numbers: BTreeSet<u32>) {
+            proptest::prop_assert_eq!(Row::of(0, &numbers).numbers(), numbers);
+        }
+    }
+}
