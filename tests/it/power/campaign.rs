@@ -1,5 +1,6 @@
 //! What all kinds of rounds have in common: a disk, a daemon on it, the load, and the reckoning in the end.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -37,6 +38,18 @@ pub(super) struct Campaign {
     keep: Keep,
     load: Option<Load>,
     starts: Vec<Duration>,
+}
+
+impl Drop for Campaign {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("power-failed-{}.log", self.name));
+            // What is left of a failure is an extra; the failure itself is told anyhow.
+            if std::fs::write(&file, self.daemon.log()).is_ok() {
+                eprintln!("all that the daemon said: {}", file.display());
+            }
+        }
+    }
 }
 
 impl Campaign {
