@@ -16,7 +16,8 @@ pub(super) static API: Keys = Keys { at: "api", names: &["listen", "max_body", "
 
 pub(super) static TOKEN: Keys = Keys { at: "api.token.*", names: &["secret", "scope"] };
 
-pub(super) static STORAGE: Keys = Keys { at: "storage", names: &["dir", "retention", "max_size", "min_free", "durability"] };
+pub(super) static STORAGE: Keys =
+    Keys { at: "storage", names: &["dir", "retention", "max_size", "min_free", "durability"] };
 
 pub(super) static DELIVERY: Keys = Keys {
     at: "delivery",

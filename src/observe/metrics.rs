@@ -165,8 +165,10 @@ impl Metrics {
             commits_failed: to.counter("webhookd_commits_failed_total", "Commits that could not be written or synced."),
             generations_damaged: to
                 .counter("webhookd_generations_damaged_total", "Generations of the outbox found damaged."),
-            outbox_damaged: to
-                .gauge("webhookd_outbox_damaged_generations", "Damaged generations that lie set aside in the data folder."),
+            outbox_damaged: to.gauge(
+                "webhookd_outbox_damaged_generations",
+                "Damaged generations that lie set aside in the data folder.",
+            ),
             outbox_blobs: to.gauge(
                 "webhookd_outbox_blob_files",
                 "Blob files of the storage engine: there must be none, for they are never synced.",

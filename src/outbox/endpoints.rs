@@ -96,7 +96,7 @@ fn row(name: &EndpointName, state: EndpointState) -> Row {
 mod tests {
     use super::*;
 
-    const MARK: Mark = Mark([5; 8]);
+    const MARK: Mark = Mark { bytes: [5; 8], epoch: 0 };
 
     #[test]
     fn states_survive_and_damage_is_found() {

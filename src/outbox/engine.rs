@@ -192,9 +192,8 @@ impl Engine {
 
     /// The last key of `kind`.
     pub(super) fn last(&self, kind: u8) -> Result<Option<(Key, Value)>, EngineError> {
-        let found = self.guarded("cannot read", |db| {
-            db.range([kind].as_slice()..[kind + 1].as_slice()).next_back().transpose()
-        });
+        let found = self
+            .guarded("cannot read", |db| db.range([kind].as_slice()..[kind + 1].as_slice()).next_back().transpose());
         found.map(ours)
     }
 
@@ -332,7 +331,8 @@ mod tests {
         for len in [0, 5, 9, conf.len() / 2, conf.len() - 4, conf.len() - 1] {
             let dir = tempfile::tempdir().unwrap();
             fs::write(dir.path().join("conf"), &conf[..len]).unwrap();
-            let engine = Engine::open(dir.path(), RealDisk::shared()).unwrap_or_else(|error| panic!("{len} bytes: {error}"));
+            let engine =
+                Engine::open(dir.path(), RealDisk::shared()).unwrap_or_else(|error| panic!("{len} bytes: {error}"));
             engine.put(b"h1", b"value".to_vec()).unwrap();
             drop(engine);
             assert_eq!(reopen(dir.path()).get(b"h1").unwrap().as_deref(), Some(&b"value"[..]));

@@ -61,14 +61,17 @@ impl Folder {
             Ok(text) => parse_format(dir, &text)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let mark = new_mark()?;
-                let text = format!("{FORMAT}\n{MARK}{}\n", hex::encode(mark.0));
+                let text = format!("{FORMAT}\n{MARK}{}\n", hex::encode(mark.bytes));
                 write_durably(&format, text.as_bytes()).map_err(io("cannot write to the data folder"))?;
                 mark
             }
             Err(source) => return Err(io("cannot read FORMAT in the data folder")(source)),
         };
         if !outbox.is_dir() && dir.join("generations").exists() {
-            return Err(OpenError::HalfDeleted { dir: dir.to_path_buf(), what: "its folder outbox is gone".to_owned() });
+            return Err(OpenError::HalfDeleted {
+                dir: dir.to_path_buf(),
+                what: "its folder outbox is gone".to_owned(),
+            });
         }
         fs::create_dir_all(&outbox).map_err(io("cannot create outbox in the data folder"))?;
         for synced in [Some(dir), dir.parent().filter(|parent| !parent.as_os_str().is_empty())].into_iter().flatten() {
@@ -309,7 +312,7 @@ fn parse_format(dir: &Path, text: &str) -> Result<Mark, OpenError> {
     }
     let mark = lines.next().and_then(|line| line.strip_prefix(MARK)).and_then(|mark| hex::decode(mark.trim()).ok());
     let mark = mark.and_then(|bytes| <[u8; MARK_BYTES]>::try_from(bytes).ok());
-    mark.map(Mark).ok_or_else(|| wrong("its FORMAT file has no mark of 16 hexadecimal digits".to_owned()))
+    mark.map(Mark::new).ok_or_else(|| wrong("its FORMAT file has no mark of 16 hexadecimal digits".to_owned()))
 }
 
 fn new_mark() -> Result<Mark, OpenError> {
@@ -317,7 +320,7 @@ fn new_mark() -> Result<Mark, OpenError> {
     getrandom::fill(&mut mark).map_err(|error| OpenError::Engine(format!("no random bytes: {error}")))?;
     // The first byte is none that text has, so that the search for marks passes quickly over JSON.
     mark[0] |= 0x80;
-    Ok(Mark(mark))
+    Ok(Mark::new(mark))
 }
 
 /// Replaces a file whole and durably: a crash leaves the old one or the new one.

@@ -1,13 +1,14 @@
 //! The frame around every stored value: what it is, how long it is, and a checksum.
 //!
 //! ```text
-//! mark 8 bytes | version u8 | kind u8 | number u64 LE | payload bytes u32 LE | crc32 u32 LE | payload
+//! mark 8 bytes | version u8 | kind u8 | number u64 LE | epoch u32 LE | payload bytes u32 LE | crc32 u32 LE | payload
 //! ```
 //!
 //! Kind and number are the key that the value is stored under, and the CRC covers all but the mark and itself: a value under
 //! a wrong key is found as well as a flipped bit. The mark is random and the same for everything in one data folder. With it
 //! a record can be recognised in the engine's file even where the engine cannot read that file any more (see `carve.rs`), and
-//! nobody who posts an event can forge one, since nobody knows the mark.
+//! nobody who posts an event can forge one, since nobody knows the mark. The epoch counts how often a generation was opened:
+//! of two records under one key, the one of the later epoch is the newer.
 
 use thiserror::Error;
 
@@ -19,16 +20,35 @@ const VERSION: u8 = 1;
 const VERSION_AT: usize = MARK_BYTES;
 const KIND_AT: usize = VERSION_AT + 1;
 const NUMBER_AT: usize = KIND_AT + 1;
-const LEN_AT: usize = NUMBER_AT + 8;
+const EPOCH_AT: usize = NUMBER_AT + 8;
+const LEN_AT: usize = EPOCH_AT + 4;
 const CRC_AT: usize = LEN_AT + 4;
 /// Bytes of a mark.
 pub(super) const MARK_BYTES: usize = 8;
 /// Bytes that a frame adds.
 pub(super) const OVERHEAD: usize = CRC_AT + 4;
 
-/// What every value of one data folder begins with.
+/// What every value of one data folder begins with, and when it is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Mark(pub(super) [u8; MARK_BYTES]);
+pub(super) struct Mark {
+    pub(super) bytes: [u8; MARK_BYTES],
+    pub(super) epoch: u32,
+}
+
+impl Mark {
+    /// The mark in the first epoch.
+    pub(super) fn new(bytes: [u8; MARK_BYTES]) -> Self {
+        Self { bytes, epoch: 0 }
+    }
+}
+
+/// A record that was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Record<'a> {
+    pub(super) key: Key,
+    pub(super) epoch: u32,
+    pub(super) payload: &'a [u8],
+}
 
 /// Why a stored value is not believed.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
@@ -55,10 +75,11 @@ pub(super) fn begin(payload_bytes: usize) -> Vec<u8> {
 pub(super) fn close(mark: Mark, key: &Key, mut value: Vec<u8>) -> Vec<u8> {
     // A length that does not fit is far beyond what the store takes; such a value would not pass `open`.
     let payload_bytes = u32::try_from(value.len() - OVERHEAD).unwrap_or(u32::MAX);
-    value[..MARK_BYTES].copy_from_slice(&mark.0);
+    value[..MARK_BYTES].copy_from_slice(&mark.bytes);
     value[VERSION_AT] = VERSION;
     value[KIND_AT] = key[0];
-    value[NUMBER_AT..LEN_AT].copy_from_slice(&keys::number(key).unwrap_or(0).to_le_bytes());
+    value[NUMBER_AT..EPOCH_AT].copy_from_slice(&keys::number(key).unwrap_or(0).to_le_bytes());
+    value[EPOCH_AT..LEN_AT].copy_from_slice(&mark.epoch.to_le_bytes());
     value[LEN_AT..CRC_AT].copy_from_slice(&payload_bytes.to_le_bytes());
     let crc = crc(&value);
     value[CRC_AT..OVERHEAD].copy_from_slice(&crc.to_le_bytes());
@@ -67,15 +88,15 @@ pub(super) fn close(mark: Mark, key: &Key, mut value: Vec<u8>) -> Vec<u8> {
 
 /// The payload of a stored value.
 pub(super) fn open<'a>(key: &[u8], value: &'a [u8]) -> Result<&'a [u8], FrameError> {
-    let (found, payload) = read(value)?;
+    let Record { key: found, payload, .. } = read(value)?;
     if found != key || OVERHEAD + payload.len() != value.len() {
         return Err(FrameError::Crc);
     }
     Ok(payload)
 }
 
-/// The record that `bytes` begin with: its key and its payload. What stands behind it is left alone.
-pub(super) fn read(bytes: &[u8]) -> Result<(Key, &[u8]), FrameError> {
+/// The record that `bytes` begin with. What stands behind it is left alone.
+pub(super) fn read(bytes: &[u8]) -> Result<Record<'_>, FrameError> {
     let head = bytes.get(..OVERHEAD).ok_or(FrameError::Short)?;
     if head[VERSION_AT] != VERSION {
         return Err(FrameError::Version(head[VERSION_AT]));
@@ -90,8 +111,12 @@ pub(super) fn read(bytes: &[u8]) -> Result<(Key, &[u8]), FrameError> {
         return Err(FrameError::Crc);
     }
     let mut number = [0; 8];
-    number.copy_from_slice(&head[NUMBER_AT..LEN_AT]);
-    Ok((keys::key(head[KIND_AT], u64::from_le_bytes(number)), &whole[OVERHEAD..]))
+    number.copy_from_slice(&head[NUMBER_AT..EPOCH_AT]);
+    Ok(Record {
+        key: keys::key(head[KIND_AT], u64::from_le_bytes(number)),
+        epoch: u32::from_le_bytes(field(EPOCH_AT)),
+        payload: &whole[OVERHEAD..],
+    })
 }
 
 fn crc(value: &[u8]) -> u32 {
@@ -105,7 +130,7 @@ fn crc(value: &[u8]) -> u32 {
 mod tests {
     use super::*;
 
-    const MARK: Mark = Mark(*b"\xC3mark\xFF\0\x01");
+    const MARK: Mark = Mark { bytes: *b"\xC3mark\xFF\0\x01", epoch: 5 };
 
     fn framed(key: &Key, payload: &[u8]) -> Vec<u8> {
         let mut value = begin(payload.len());
@@ -116,7 +141,8 @@ mod tests {
     #[test]
     fn golden_bytes_of_version_1() {
         let value = framed(&keys::key(b'h', 0x0102), b"payload");
-        assert_eq!(hex::encode(value), "c36d61726bff0001016802010000000000000700000084a3c6aa7061796c6f6164");
+        let golden = "c36d61726bff0001016802010000000000000500000007000000ba0f01797061796c6f6164";
+        assert_eq!(hex::encode(value), golden);
     }
 
     #[test]
@@ -140,7 +166,7 @@ mod tests {
         let key = keys::key(b'b', 70_000);
         let mut bytes = framed(&key, b"body");
         bytes.extend_from_slice(b"and what follows");
-        assert_eq!(read(&bytes), Ok((key, &b"body"[..])));
+        assert_eq!(read(&bytes), Ok(Record { key, epoch: 5, payload: b"body" }));
         assert!(open(&key, &bytes).is_err(), "as a value it is too long");
     }
 }

@@ -37,9 +37,10 @@ impl Writer {
         self.write_owed();
         self.seal_left_over();
         let seal_age_ms = (self.options.retention_ms / 4).clamp(*SEAL_AGE_MS.start(), *SEAL_AGE_MS.end());
-        let old = self.current.as_ref().is_some_and(|current| {
-            current.generation.events() > 0 && now.since(current.since) >= seal_age_ms
-        });
+        let old = self
+            .current
+            .as_ref()
+            .is_some_and(|current| current.generation.events() > 0 && now.since(current.since) >= seal_age_ms);
         if old {
             self.seal_current();
         }

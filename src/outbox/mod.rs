@@ -337,8 +337,7 @@ impl Outbox {
         let folder = folder::Folder::open(&options.dir)?;
         let (endpoints, endpoint_states) = open_endpoints(&folder)?;
         let (store, numbers, missing) = open_store(folder, &options, roster, &metrics)?;
-        let recovered =
-            recovery::recover(&store, &numbers, &missing, options.generation_bytes, clock.wall(), each)?;
+        let recovered = recovery::recover(&store, &numbers, &missing, options.generation_bytes, clock.wall(), each)?;
         let engine = |error: std::io::Error| OpenError::Engine(error.to_string());
         let readers = Arc::new(Readers::start(&store).map_err(engine)?);
         let (commands, queue) = mpsc::channel(WRITER_QUEUE_MAX);

@@ -64,26 +64,30 @@ pub(super) fn recover(
     tell_damages(store, missing, now)?;
     let mut recovered = Recovered::default();
     let newest = numbers.last().copied();
-    in_order(numbers, |no| find(store, no, now), |no, found| match found {
-        Ok(found) => {
-            found.waiting.into_iter().for_each(&mut each);
-            if let Some(generation) = found.generation
-                && !found.slot.is_sealed()
-                && newest == Some(no)
-                && generation.bytes() < generation_bytes
-            {
-                let (slot, bytes) = (Arc::clone(&found.slot), generation.bytes());
-                recovered.current = Some(Current { slot, generation, bytes, since: now });
+    in_order(
+        numbers,
+        |no| find(store, no, now),
+        |no, found| match found {
+            Ok(found) => {
+                found.waiting.into_iter().for_each(&mut each);
+                if let Some(generation) = found.generation
+                    && !found.slot.is_sealed()
+                    && newest == Some(no)
+                    && generation.bytes() < generation_bytes
+                {
+                    let (slot, bytes) = (Arc::clone(&found.slot), generation.bytes());
+                    recovered.current = Some(Current { slot, generation, bytes, since: now });
+                }
+                // What else is not sealed the writer seals.
+                store.add(found.slot);
             }
-            // What else is not sealed the writer seals.
-            store.add(found.slot);
-        }
-        Err(error) => {
-            tracing::error!(generation = no, %error, "a generation cannot be opened; it is tried again every second");
-            recovered.why_shut = error.to_string();
-            recovered.shut.push(no);
-        }
-    });
+            Err(error) => {
+                tracing::error!(generation = no, %error, "a generation cannot be opened; it is tried again every second");
+                recovered.why_shut = error.to_string();
+                recovered.shut.push(no);
+            }
+        },
+    );
     store.measure();
     Ok(recovered)
 }

@@ -72,7 +72,8 @@ impl Rescue<'_> {
         loss.unknown = carved.len() == 0 && durable == watermark::Watermark::default() && doubt.keep;
         drop(carved);
         let set_aside = doubt.keep || !loss.is_none();
-        let aside = self.folder.replace_generation(no, set_aside).map_err(io("cannot put in its place what was saved of"))?;
+        let aside =
+            self.folder.replace_generation(no, set_aside).map_err(io("cannot put in its place what was saved of"))?;
         let mut damage = Damage { generation: no, at: self.now, what: doubt.what.clone(), loss, folder: from };
         if let Some(aside) = aside {
             if let Err(error) = damage::write(&aside, &damage) {

@@ -114,9 +114,7 @@ mod tests {
 
     #[test]
     fn the_floor_follows_the_file_system_within_bounds() {
-        let of = |total_mib: u64| {
-            free_bytes_min(None, Space { free_bytes: 0, total_bytes: total_mib << 20 }) >> 20
-        };
+        let of = |total_mib: u64| free_bytes_min(None, Space { free_bytes: 0, total_bytes: total_mib << 20 }) >> 20;
         assert_eq!([of(64), of(1_000), of(100_000)], [16, 50, 256]);
         assert_eq!(free_bytes_min(Some(7), Space { free_bytes: 0, total_bytes: 1 << 40 }), 7);
     }

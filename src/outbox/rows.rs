@@ -348,7 +348,7 @@ mod tests {
         for pack in packs {
             let rows = pack.rows();
             let key = keys::key(b'h', 0);
-            let value = pack.close(Mark([1; 8]), &key, COMMIT_ENDS);
+            let value = pack.close(Mark::new([1; 8]), &key, COMMIT_ENDS);
             assert!(value.len() <= STORED_VALUE_BYTES_MAX);
             let payload = frame::open(&key, &value).unwrap();
             let told = unpack(payload, |row: HeadRow<'_>| {

@@ -59,12 +59,7 @@ impl Shelf {
     }
 
     /// Calls `each` for every record of `kind` from number `from` on, until it says `false`.
-    pub(super) fn scan(
-        &self,
-        kind: u8,
-        from: u64,
-        each: impl FnMut(Key, Value) -> bool,
-    ) -> Result<(), EngineError> {
+    pub(super) fn scan(&self, kind: u8, from: u64, each: impl FnMut(Key, Value) -> bool) -> Result<(), EngineError> {
         match self {
             Self::Engine(engine) => engine.scan(kind, &keys::key(kind, from), each),
             Self::Carved(carved) => carved.scan(kind, from, each).map_err(carving),

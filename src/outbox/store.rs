@@ -217,8 +217,12 @@ impl Store {
 
     fn open_anew(&self, no: u32) -> Result<Generation, StoreError> {
         let dir = self.folder.generation(no);
-        if self.slot(no).is_some() && !dir.join("db").exists() {
-            // Opening it would put an empty one in its place.
+        // Opening what is not there would put an empty one in its place. A folder that is gone may come back; the next start
+        // misses it.
+        if self.slot(no).is_some() && !dir.exists() {
+            return Err(StoreError::Io { what: "cannot find", generation: no, source: io::ErrorKind::NotFound.into() });
+        }
+        if dir.exists() && !dir.join("db").exists() && dir.join("conf").exists() {
             let source = io::ErrorKind::NotFound.into();
             return Err(EngineError::Io { what: "cannot find", path: dir.join("db"), source }.into());
         }

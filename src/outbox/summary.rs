@@ -149,14 +149,16 @@ pub(super) fn read(dir: &Path, no: u32, roster: &Roster) -> Option<Summary> {
     let read = parse(&bytes, no, roster).inspect_err(|error| {
         tracing::warn!(generation = no, %error, "the summary of a generation is damaged; the generation is read instead");
     });
-    read.ok().filter(|(db_bytes_then, _)| db_bytes(dir).is_ok_and(|now| now >= *db_bytes_then)).map(|(_, summary)| summary)
+    read.ok()
+        .filter(|(db_bytes_then, _)| db_bytes(dir).is_ok_and(|now| now >= *db_bytes_then))
+        .map(|(_, summary)| summary)
 }
 
 fn parse(mut bytes: &[u8], no: u32, roster: &Roster) -> Result<(u64, Summary), StoreError> {
     let mut number = 0;
     let mut next = || {
         let wrong = |what: String| ReadError::Damaged(format!("value {number} of its summary: {what}"));
-        let (found, payload) = frame::read(bytes).map_err(|error| wrong(error.to_string()))?;
+        let frame::Record { key: found, payload, .. } = frame::read(bytes).map_err(|error| wrong(error.to_string()))?;
         if found != key(keys::SUMMARY, number) {
             return Err(wrong("it is another one".to_owned()));
         }
@@ -226,7 +228,9 @@ mod tests {
             marked_done: false,
             summarised: false,
         };
-        let filter = Filter::over((0..9_000).map(|n| super::super::ids::id_hash(&n.to_string())).collect::<Vec<_>>().into_iter());
+        let filter = Filter::over(
+            (0..9_000).map(|n| super::super::ids::id_hash(&n.to_string())).collect::<Vec<_>>().into_iter(),
+        );
         Summary { life, filter, waiting: (0..9_000).map(waiting).collect() }
     }
 
@@ -237,7 +241,7 @@ mod tests {
         let written = summary(&roster);
         assert!(read(dir.path(), 7, &roster).is_none());
         fs::write(dir.path().join("db"), [0; 1000]).unwrap();
-        draft(dir.path(), Mark([4; 8]), &roster, &written).unwrap();
+        draft(dir.path(), Mark::new([4; 8]), &roster, &written).unwrap();
         assert!(read(dir.path(), 7, &roster).is_none(), "a draft does not count");
         publish(dir.path()).unwrap();
         // Another process numbers the endpoints in another way.
@@ -247,7 +251,10 @@ mod tests {
         assert_eq!(found.waiting.len(), 9_000);
         for (was, is) in written.waiting.iter().zip(&found.waiting) {
             assert_eq!(roster.name(was.delivery.endpoint), other.name(is.delivery.endpoint));
-            assert_eq!((was.delivery.event, was.accepted_at, was.next_at), (is.delivery.event, is.accepted_at, is.next_at));
+            assert_eq!(
+                (was.delivery.event, was.accepted_at, was.next_at),
+                (is.delivery.event, is.accepted_at, is.next_at)
+            );
         }
         assert_eq!(found.filter, written.filter);
         let sound = fs::read(path(dir.path())).unwrap();

@@ -366,7 +366,7 @@ async fn a_folder_in_use_or_of_another_program_is_refused() {
     std::fs::write(&format, "webhookd data 2\n").unwrap();
     assert!(matches!(bench.try_open(), Err(OpenError::Format { .. })));
     std::fs::remove_file(&format).unwrap();
-    assert!(matches!(bench.try_open(), Err(OpenError::Format { .. })), "a half deleted folder");
+    assert!(matches!(bench.try_open(), Err(OpenError::HalfDeleted { .. })));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -387,7 +387,7 @@ async fn heads_of_a_commit_that_never_finished_are_dropped() {
         let key = keys::key(keys::HEADS, 1);
         let mut value = frame::begin(payload.len());
         value.extend_from_slice(&payload);
-        engine.put(&key, frame::close(frame::Mark([1; 8]), &key, value)).unwrap();
+        engine.put(&key, frame::close(frame::Mark::new([1; 8]), &key, value)).unwrap();
         engine.sync().unwrap();
     }
     let open = bench.open();

@@ -20,6 +20,8 @@ use super::{frame, rows};
 pub(super) struct Watermark {
     pub(super) events: u32,
     pub(super) state_packs: u32,
+    /// How often the generation was opened before.
+    pub(super) epoch: u32,
 }
 
 /// The file.
@@ -56,7 +58,7 @@ pub(super) fn read(dir: &Path) -> Watermark {
     let Ok(bytes) = std::fs::read(path(dir)) else { return Watermark::default() };
     // An older, longer row may stand behind the newest.
     match frame::read(&bytes) {
-        Ok((found, payload)) if found == key(keys::WATERMARK, 0) => rows::decode_single(payload).unwrap_or_default(),
+        Ok(record) if record.key == key(keys::WATERMARK, 0) => rows::decode_single(record.payload).unwrap_or_default(),
         _ => Watermark::default(),
     }
 }
@@ -69,10 +71,11 @@ mod tests {
     fn the_last_note_counts_and_a_torn_one_tells_nothing() {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(read(dir.path()), Watermark::default());
-        let file = WatermarkFile::open(dir.path(), Mark([3; 8])).unwrap();
+        let file = WatermarkFile::open(dir.path(), Mark::new([3; 8])).unwrap();
         for (events, state_packs) in [(1, 0), (70_000, 900), (3, 7)] {
-            file.note(Watermark { events, state_packs });
-            assert_eq!(read(dir.path()), Watermark { events, state_packs });
+            let watermark = Watermark { events, state_packs, epoch: 2 };
+            file.note(watermark);
+            assert_eq!(read(dir.path()), watermark);
         }
         std::fs::write(path(dir.path()), [0; 40]).unwrap();
         assert_eq!(read(dir.path()), Watermark::default());

@@ -221,7 +221,8 @@ impl Writer {
                     let _ = reply.send(Ok(accepted));
                 }
                 if !events.is_empty() {
-                    if self.trouble.take().is_some() {
+                    let mended = self.trouble.take().is_some();
+                    if mended || self.store.disk_bytes() >= self.options.size_bytes_max {
                         self.judge_room();
                     }
                     Committed { events: events.len(), took: started.elapsed() }.tell(&self.metrics);

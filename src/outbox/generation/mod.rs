@@ -110,9 +110,12 @@ impl Generation {
         let durable = watermark::read(dir);
         let mut generation = Self::over(Shelf::Engine(engine), of)?;
         generation.written().summary_in = Some(dir.to_path_buf());
+        generation.begin_epoch(durable.epoch)?;
         let tail = *generation.tail();
         if !generation.rescued && tail.seq < durable.events {
-            return Err(generation.damaged(format!("events {} to {} are missing", tail.seq, durable.events - 1)).into());
+            return Err(generation
+                .damaged(format!("events {} to {} are missing", tail.seq, durable.events - 1))
+                .into());
         }
         if !generation.rescued && tail.state_pack < durable.state_packs {
             let missing = durable.state_packs - tail.state_pack;
@@ -201,7 +204,7 @@ impl Generation {
         let Tail { seq, state_pack, .. } = *self.tail();
         self.shelf.engine()?.sync()?;
         if let Some(watermark) = &self.watermark {
-            watermark.note(Watermark { events: seq, state_packs: state_pack });
+            watermark.note(Watermark { events: seq, state_packs: state_pack, epoch: self.mark.epoch });
         }
         Ok(())
     }
@@ -327,14 +330,32 @@ impl Generation {
         Ok(())
     }
 
+    /// What is written from here on is newer than all that is there. `noted`: what the watermark tells of epochs.
+    fn begin_epoch(&mut self, noted: u32) -> Result<(), StoreError> {
+        let mut last = noted;
+        for kind in [keys::HEADS, keys::BODY, keys::STATES, keys::ATTEMPTS, keys::SEAL] {
+            if let Some((_, value)) = self.shelf.last(kind)?
+                && let Ok(record) = frame::read(&value)
+            {
+                last = last.max(record.epoch);
+            }
+        }
+        self.mark.epoch = self.mark.epoch.max(last.saturating_add(1));
+        Ok(())
+    }
+
     /// Finds where the next rows go, and drops the heads of a commit that never finished: it was never acknowledged.
-    fn find_tail(&self) -> Result<(), StoreError> {
+    fn find_tail(&mut self) -> Result<(), StoreError> {
         let mut tail = Tail::default();
         while let Some((found, value)) = self.shelf.last(keys::HEADS)? {
             let payload = self.open_value(&found, &value)?;
             let (flags, rows) = rows::unpack(payload, |_: HeadRow<'_>| false)
                 .map_err(|error| self.damaged(format!("the last pack of event heads: {error}")))?;
             if flags & COMMIT_ENDS == 0 {
+                // Its numbers are given again, in a later epoch.
+                if let Ok(record) = frame::read(&value) {
+                    self.mark.epoch = self.mark.epoch.max(record.epoch.saturating_add(1));
+                }
                 self.engine()?.remove(&found)?;
                 continue;
             }
