@@ -86,7 +86,7 @@ impl EngineError {
 /// One open sled database.
 #[derive(Debug)]
 pub(super) struct Engine {
-    db: sled::Db,
+    db: Database,
     /// A second handle on sled's log, for `fdatasync`.
     log: File,
     disk: SharedDisk,
@@ -122,7 +122,8 @@ impl Engine {
                 .open()
         });
         let db = match opened {
-            Ok(result) => result.map_err(|source| EngineError::Sled { what: "cannot open the generation", source })?,
+            Ok(Ok(db)) => Database(Some(db)),
+            Ok(Err(source)) => return Err(EngineError::Sled { what: "cannot open the generation", source }),
             Err(_) => return Err(EngineError::Panicked("cannot open the generation")),
         };
         for name in ["conf", "db"] {
@@ -145,7 +146,8 @@ impl Engine {
         if self.failed.load(Ordering::Relaxed) {
             return Err(EngineError::Failed(what));
         }
-        match catch_unwind(AssertUnwindSafe(|| act(&self.db))) {
+        let Some(db) = &self.db.0 else { return Err(EngineError::Failed(what)) };
+        match catch_unwind(AssertUnwindSafe(|| act(db))) {
             Ok(result) => result.map_err(|source| EngineError::Sled { what, source }),
             Err(_) => {
                 self.failed.store(true, Ordering::Relaxed);
@@ -249,6 +251,18 @@ impl Engine {
     /// Whether a call has failed in a way that only opening again can mend.
     pub(super) fn failed(&self) -> bool {
         self.failed.load(Ordering::Relaxed)
+    }
+}
+
+/// The database itself, there until it goes. sled syncs once more then, and panics where the disk refuses; an open that fails
+/// half way lets go of it as well.
+#[derive(Debug)]
+struct Database(Option<sled::Db>);
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        let db = self.0.take();
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(db)));
     }
 }
 
