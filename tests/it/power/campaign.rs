@@ -64,10 +64,12 @@ impl Campaign {
         let ledger = Ledger::new(seed);
         let receiver = ledger.receiver();
         let waits = vec!["\"100ms\""; 100].join(", ");
-        let mut setup = Setup::new()
-            .data(disk.path("data"))
-            .delivery(&format!("retry = [{waits}]"))
-            .endpoint("app", &receiver.url("/"), "format = \"raw\"\nbreaker = \"off\"");
+        let lines = "format = \"raw\"\nbreaker = \"off\"";
+        let mut setup = Setup::new().data(disk.path("data")).delivery(&format!("retry = [{waits}]")).endpoint(
+            "app",
+            &receiver.url("/"),
+            lines,
+        );
         if keep == Keep::Seconds {
             setup = setup.storage("retention = \"4s\"");
         }

@@ -6,8 +6,13 @@ use super::campaign::{Campaign, Keep};
 
 /// Longest that an armed cut is waited for before the power is cut by hand.
 const ARMED: Duration = Duration::from_secs(3);
-/// When the daemon first looks whether a generation is old enough to be sealed, after its start.
-const HOUSEKEEPING: Duration = Duration::from_millis(1000);
+/// When the first generation is sealed after a start: at the first housekeeping it is a quarter of the retention old.
+const SEALED: Duration = Duration::from_millis(1000);
+/// How long before that nothing is posted any more, and when the cut is armed.
+const QUIET: Duration = Duration::from_millis(400);
+const LEAD: Duration = Duration::from_millis(60);
+/// Operations that sealing takes, and what follows it.
+const SEAL_OPERATIONS: u64 = 10;
 
 /// Where the power is to go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +29,9 @@ enum Moment {
     Settle,
 }
 
+/// What comes up in turn: where generations are sealed and begun within a round, and where they are not.
 const MOMENTS: [Moment; 6] = [Moment::Start, Moment::Load, Moment::Begin, Moment::Start, Moment::Seal, Moment::Settle];
+const MOMENTS_OF_ONE: [Moment; 3] = [Moment::Start, Moment::Load, Moment::Settle];
 
 struct Cuts {
     campaign: Campaign,
@@ -39,9 +46,10 @@ struct Cuts {
 fn cut(name: &'static str, keep: Keep, strict_dirs: bool, ordered: bool) {
     let campaign = Campaign::new(name, keep, strict_dirs, ordered);
     let mut cuts = Cuts { campaign, start_operations: 60, in_start: 0, armed: 0, pages: [0; 3] };
-    let rounds = super::rounds(12);
+    let rounds = super::rounds(15);
+    let moments = if keep == Keep::Seconds { MOMENTS.as_slice() } else { &MOMENTS_OF_ONE };
     for round in 0..rounds {
-        cuts.round(round, MOMENTS[round as usize % MOMENTS.len()]);
+        cuts.round(round, moments[round as usize % moments.len()]);
     }
     let Cuts { mut campaign, in_start, armed, pages: [unsynced, lost, torn], .. } = cuts;
     campaign.start();
@@ -128,9 +136,12 @@ impl Cuts {
             }
             Moment::Begin => format!("arm {} {mode} mkdir", self.campaign.some(60)),
             Moment::Seal => {
-                let lead = Duration::from_millis(self.campaign.random.u64(..60));
-                std::thread::sleep(HOUSEKEEPING.saturating_sub(lead).saturating_sub(ready.elapsed()));
-                format!("arm {} {mode}", self.campaign.some(80))
+                // With nothing else to do, what the disk sees then is the sealing.
+                self.campaign.ledger.refuse(0);
+                std::thread::sleep(SEALED.saturating_sub(QUIET).saturating_sub(ready.elapsed()));
+                self.campaign.unload();
+                std::thread::sleep(SEALED.saturating_sub(LEAD).saturating_sub(ready.elapsed()));
+                format!("arm {} {mode}", self.campaign.random.u64(1..=SEAL_OPERATIONS))
             }
             Moment::Settle => {
                 self.campaign.ledger.refuse(60);

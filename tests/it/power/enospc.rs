@@ -22,12 +22,10 @@ fn a_full_disk_loses_nothing_acknowledged_and_is_left_behind_without_a_restart()
         campaign.await_acknowledged(10);
         campaign.linger(0..300);
         let shed = campaign.ledger.shed();
-        if round % 2 == 0 {
-            campaign.disk.tell("enospc on");
-        } else {
-            let bytes = campaign.some(ROOM_BYTES_MAX);
-            campaign.disk.tell(&format!("enospc {bytes}"));
-        }
+        // A quota that is full does not show in what the daemon can ask of the disk.
+        let hidden = if campaign.random.bool() { " hidden" } else { "" };
+        let space = if round % 3 == 0 { "on".to_owned() } else { campaign.some(ROOM_BYTES_MAX).to_string() };
+        campaign.disk.tell(&format!("enospc {space}{hidden}"));
         let ledger = campaign.ledger.clone();
         within(NOTICED, "a post is answered 503 on a full disk", || (ledger.shed() > shed).then_some(()));
         campaign.await_readiness(503, "on a full disk");

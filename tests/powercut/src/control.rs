@@ -22,19 +22,19 @@ const WAIT_CUT: Duration = Duration::from_secs(60);
 
 /// The commands, as `--help` shows them.
 pub(crate) const COMMANDS: &str = "\
-  cut [MODE]                 the power goes: random (the default), nothing, everything reaches the disk
-  arm N [MODE] [mkdir]       the same at the N-th changing operation from now, or from the next mkdir on; 0 disarms
-  wait-cut [SECONDS]         waits until the power is off
-  restore                    the power is back; what was open before stays dead
-  enospc on|off|BYTES        the disk is full, is not, will be after so many bytes
-  eio on|once|off            fsync fails; its pages count as clean and are never written
-  eio-read on|off            read fails
-  flip PATH OFFSET           inverts a byte of what the disk holds
-  seed N                     the seed of the next cuts
-  sync                       all is durable now
-  dump FOLDER                writes what a cut has left to a folder
-  stats                      counters, as JSON
-  quit                       clean unmount";
+  cut [MODE]                    the power goes: random (the default), nothing, everything reaches the disk
+  arm N [MODE] [mkdir]          the same at the N-th changing operation from now, or from the next mkdir on; 0 disarms
+  wait-cut [SECONDS]            waits until the power is off
+  restore                       the power is back; what was open before stays dead
+  enospc on|off|BYTES [hidden]  the disk is full, is not, will be after so many bytes; statfs says so, unless hidden
+  eio on|once|off               fsync fails; its pages count as clean and are never written
+  eio-read on|off               read fails
+  flip PATH OFFSET              inverts a byte of what the disk holds
+  seed N                        the seed of the next cuts
+  sync                          all is durable now
+  dump FOLDER                   writes what a cut has left to a folder
+  stats                         counters, as JSON
+  quit                          clean unmount";
 
 #[derive(Debug, Error)]
 enum CommandError {
@@ -127,8 +127,10 @@ fn obey(command: &str, arguments: &[&str], disk: &Disk) -> Result<String, Comman
             state.power_off = false;
             done
         }
-        ("enospc", [space]) => {
-            disk.lock().faults.space = match *space {
+        ("enospc", [space] | [space, "hidden"]) => {
+            let mut state = disk.lock();
+            state.faults.space_hidden = arguments.len() > 1;
+            state.faults.space = match *space {
                 "on" => Space::Full,
                 "off" => Space::Free,
                 bytes => Space::Bytes(number(bytes)?),

@@ -43,6 +43,8 @@ pub(crate) struct Faults {
     /// Bytes that all files together may take, in whole pages; 0 for no bound.
     pub(crate) capacity_bytes: u64,
     pub(crate) space: Space,
+    /// statfs does not tell of `space`, as where a quota is full and not the disk.
+    pub(crate) space_hidden: bool,
     pub(crate) fsync: Failing,
     pub(crate) reads_fail: bool,
     /// How often ENOSPC was answered.
@@ -105,6 +107,7 @@ impl Faults {
     /// Pages of the disk, and those of them that are free.
     pub(crate) fn pages(&self, tree: &Tree) -> (u64, u64) {
         let free = match self.space {
+            _ if self.space_hidden => u64::MAX,
             Space::Free => u64::MAX,
             Space::Full => 0,
             Space::Bytes(left) => left / PAGE_BYTES as u64,

@@ -299,6 +299,9 @@ fn a_full_disk_refuses_and_says_so_and_has_room_again() {
     fails_for_space(OpenOptions::new().append(true).open(mount.path("g")).unwrap().write_all(b"x"));
     mount.tell("enospc 10000");
     assert_eq!(free(&mount).0, 8192);
+    mount.tell("enospc on hidden");
+    assert!(free(&mount).0 > 8192);
+    fails_for_space(File::create(mount.path("h")));
     mount.tell("enospc off");
     mount.put_synced("g", b"x");
 }
