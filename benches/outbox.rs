@@ -16,7 +16,7 @@ use webhookd::model::event::{Content, Event, Fingerprint, NewEvent};
 use webhookd::model::roster::Roster;
 use webhookd::model::text::{EndpointName, EventId, EventType};
 use webhookd::observe::Metrics;
-use webhookd::outbox::{Opened, Outbox, OutboxOptions};
+use webhookd::outbox::{Opened, Outbox, OutboxOptions, RealDisk};
 
 const RUN: Duration = Duration::from_secs(4);
 const BODY_BYTES: usize = 1024;
@@ -70,6 +70,8 @@ async fn outbox(dir: &std::path::Path, producers: usize) -> f64 {
         size_bytes_max: u64::MAX,
         durability: Durability::Fsync,
         generation_bytes: GENERATION_BYTES_MAX,
+        free_bytes_min: None,
+        disk: RealDisk::shared(),
     };
     let (clock, roster) = (SystemClock::shared(), Roster::shared());
     let target = roster.number(&EndpointName::parse("bench").expect("a valid name"));

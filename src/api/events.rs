@@ -18,7 +18,6 @@ use super::tally::ReadFailed;
 use crate::limits;
 use crate::model::attempt::Attempt;
 use crate::model::delivery::{DeliveryRef, DeliveryState, Standing};
-use crate::model::event::Event;
 use crate::model::roster::EndpointNo;
 use crate::model::text::{EndpointName, EventId, EventType, OrderingKey};
 use crate::outbox::{Cursor, EventSummary, ListQuery, ReadError, StoredDelivery, StoredEvent};
@@ -72,6 +71,9 @@ struct ShownBody<'a> {
     data: Option<&'a RawValue>,
     #[serde(skip_serializing_if = "Option::is_none")]
     body_base64: Option<String>,
+    /// Whether it was lost with a damaged part of the storage; shown only then.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    body_lost: bool,
 }
 
 #[derive(Serialize)]
@@ -127,13 +129,17 @@ impl<'a> From<&'a EventSummary> for ShownSummary<'a> {
     }
 }
 
-impl<'a> From<&'a Event> for ShownBody<'a> {
+impl<'a> From<&'a StoredEvent> for ShownBody<'a> {
     /// JSON as the text it came in, anything else in Base64.
-    fn from(event: &'a Event) -> Self {
+    fn from(stored: &'a StoredEvent) -> Self {
+        let event = &*stored.event;
+        if stored.body_lost {
+            return Self { data: None, body_base64: None, body_lost: true };
+        }
         let text = event.content.json.then(|| serde_json::from_slice(&event.content.body).ok()).flatten();
         match text {
-            Some(data) => Self { data: Some(data), body_base64: None },
-            None => Self { data: None, body_base64: Some(STANDARD.encode(&event.content.body)) },
+            Some(data) => Self { data: Some(data), body_base64: None, body_lost: false },
+            None => Self { data: None, body_base64: Some(STANDARD.encode(&event.content.body)), body_lost: false },
         }
     }
 }
@@ -169,7 +175,7 @@ impl<'a> From<&'a StoredEvent> for ShownEvent<'a> {
             timestamp: event.timestamp.as_deref(),
             deliver_at: event.deliver_at.map(Moment),
             content_type: &event.content.content_type,
-            body: ShownBody::from(event),
+            body: ShownBody::from(stored),
             deliveries: stored.deliveries.iter().map(ShownDelivery::from).collect(),
         }
     }

@@ -11,7 +11,7 @@ use crate::clock::{SharedClock, UnixMs};
 use crate::config::Endpoint;
 use crate::deliver::{Attempted, Courier, Job};
 use crate::model::attempt::{Attempt, AttemptError};
-use crate::model::delivery::{DeliveryRef, Progress, Settlement, Standing};
+use crate::model::delivery::{DeadReason, DeliveryRef, Progress, Settlement, Standing};
 use crate::model::endpoint::EndpointState;
 use crate::model::event::Event;
 use crate::observe::Metrics;
@@ -58,35 +58,18 @@ impl<C: Courier> Workshop<C> {
     async fn try_attempt(&self, start: Start, endpoint: Arc<Endpoint>, random: f64) -> Ended {
         let n = start.progress.made.saturating_add(1);
         let event = match start.fresh {
-            Some(event) => Ok(event),
+            Some(event) => event,
             None => match self.outbox.load(start.delivery.event).await {
-                Ok(Some(event)) => Ok(event),
-                Ok(None) => Err("the event is not in the outbox".to_owned()),
-                Err(error @ ReadError::Damaged(_)) => Err(error.to_string()),
+                Ok(Some(event)) => event,
+                Ok(None) | Err(ReadError::Lost(_)) => return self.lost(start, &endpoint).await,
                 Err(error) => return self.unread(start.delivery, start.progress, &endpoint, &error),
             },
         };
-        let attempted = match &event {
-            Ok(event) => {
-                let job = Job { event: Arc::clone(event), endpoint: Arc::clone(&endpoint), n };
-                self.courier.attempt(job).await
-            }
-            Err(error) => {
-                tracing::error!(
-                    generation = start.delivery.event.generation,
-                    seq = start.delivery.event.seq,
-                    endpoint = %endpoint.name,
-                    %error,
-                    "an event could not be read for its delivery; it is tried again on the schedule"
-                );
-                unreadable(self.clock.wall())
-            }
-        };
+        let job = Job { event: Arc::clone(&event), endpoint: Arc::clone(&endpoint), n };
+        let attempted = self.courier.attempt(job).await;
         let now = self.clock.wall();
         let decision = decide(attempted.verdict, &endpoint.retry, start.progress, random, now);
-        if let Ok(event) = &event {
-            self.tell(&attempted, &decision, event, &endpoint, start.accepted_at, now);
-        }
+        self.tell(&attempted, &decision, &event, &endpoint, start.accepted_at, now);
         if let Some(state) = decision.endpoint {
             self.disable(&endpoint, start.delivery, state).await;
         }
@@ -112,7 +95,8 @@ impl<C: Courier> Workshop<C> {
 
     /// The storage could not be read this time: no attempt was made, and the endpoint's schedule is not used up by it.
     fn unread(&self, delivery: DeliveryRef, progress: Progress, endpoint: &Endpoint, error: &ReadError) -> Ended {
-        tracing::error!(
+        // The outbox tells what is wrong with it; a line for each delivery would bury that.
+        tracing::debug!(
             generation = delivery.event.generation,
             seq = delivery.event.seq,
             endpoint = %endpoint.name,
@@ -123,6 +107,24 @@ impl<C: Courier> Workshop<C> {
         let standing = Standing::Pending { next_at: at.plus_ms(STORAGE_AGAIN_MS) };
         let decision = Decision { standing, progress, endpoint: None, hold_ms: None };
         // Nothing is stored: the delivery stands where it stood.
+        let error = Some(LastError { at, status: None, error: AttemptError::Storage });
+        Ended { delivery, decision, duration_ms: 0, at, error }
+    }
+
+    /// The event, or its body, was lost with a damaged generation: there is nothing to send, now or later.
+    async fn lost(&self, start: Start, endpoint: &Endpoint) -> Ended {
+        let Start { delivery, progress, .. } = start;
+        tracing::error!(
+            generation = delivery.event.generation,
+            seq = delivery.event.seq,
+            endpoint = %endpoint.name,
+            "an event was lost with a damaged generation, and its delivery is dead"
+        );
+        let at = self.clock.wall();
+        let standing = Standing::Dead(DeadReason::Lost);
+        self.metrics.deliveries_finished.with_label_values(&[endpoint.name.as_str(), "dead"]).inc();
+        self.outbox.settle(Settlement { delivery, attempt: None, standing, progress }).await;
+        let decision = Decision { standing, progress, endpoint: None, hold_ms: None };
         let error = Some(LastError { at, status: None, error: AttemptError::Storage });
         Ended { delivery, decision, duration_ms: 0, at, error }
     }
@@ -197,16 +199,4 @@ async fn caught<F: Future>(future: F) -> Option<F::Output> {
         Err(_) => Poll::Ready(None),
     })
     .await
-}
-
-fn unreadable(at: UnixMs) -> Attempted {
-    Attempted {
-        at,
-        status: None,
-        error: Some(AttemptError::Storage),
-        detail: None,
-        duration_ms: 0,
-        response: Vec::new(),
-        verdict: Verdict::Retry { hint_ms: None, hold_endpoint: false },
-    }
 }

@@ -97,6 +97,8 @@ pub enum DeadReason {
     Permanent,
     /// The endpoint asked for it with `webhook-delivery: abort-message`.
     Aborted,
+    /// The event, or its body, was lost with a damaged part of the storage.
+    Lost,
 }
 
 impl DeadReason {
@@ -107,6 +109,7 @@ impl DeadReason {
             Self::Exhausted => "exhausted",
             Self::Permanent => "permanent",
             Self::Aborted => "aborted",
+            Self::Lost => "lost",
         }
     }
 }

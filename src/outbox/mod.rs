@@ -35,6 +35,7 @@
 //! every delivery that is not finished is told to the scheduler.
 
 mod carve;
+mod caution;
 mod commit;
 mod damage;
 mod disk;
@@ -90,6 +91,7 @@ use crate::model::text::{EndpointName, EventId};
 use crate::observe::Metrics;
 use endpoints::EndpointStates;
 use readers::Readers;
+use recovery::Inventory;
 use roll::Roll;
 use room::Room;
 use settling::Outcomes;
@@ -316,6 +318,8 @@ enum StoreError {
     Resting,
     #[error("the generation was removed")]
     Gone,
+    #[error("generation {generation}: {what}")]
+    Unsure { generation: u32, what: String },
     #[error("generation {generation} is damaged and is being mended")]
     InDoubt { generation: u32 },
 }
@@ -336,8 +340,8 @@ impl Outbox {
     ) -> Result<Opened, OpenError> {
         let folder = folder::Folder::open(&options.dir)?;
         let (endpoints, endpoint_states) = open_endpoints(&folder)?;
-        let (store, numbers, missing) = open_store(folder, &options, roster, &metrics)?;
-        let recovered = recovery::recover(&store, &numbers, &missing, options.generation_bytes, clock.wall(), each)?;
+        let (store, inventory) = open_store(folder, &options, roster, &metrics)?;
+        let recovered = recovery::recover(&store, &inventory, options.generation_bytes, clock.wall(), each)?;
         let engine = |error: std::io::Error| OpenError::Engine(error.to_string());
         let readers = Arc::new(Readers::start(&store).map_err(engine)?);
         let (commands, queue) = mpsc::channel(WRITER_QUEUE_MAX);
@@ -538,13 +542,13 @@ fn open_endpoints(folder: &folder::Folder) -> Result<(EndpointStates, EndpointSt
     Ok((endpoints, states))
 }
 
-/// The store without its generations, the numbers of those that are there, and of those that should be.
+/// The store without its generations, and which there are.
 fn open_store(
     folder: folder::Folder,
     options: &OutboxOptions,
     roster: Arc<Roster>,
     metrics: &Arc<Metrics>,
-) -> Result<(Arc<Store>, Vec<u32>, Vec<u32>), OpenError> {
+) -> Result<(Arc<Store>, Inventory), OpenError> {
     let io = |what| {
         let path = folder.dir().to_path_buf();
         move |source| OpenError::Io { what, path, source }
@@ -558,5 +562,5 @@ fn open_store(
     }
     let disk = Arc::clone(&options.disk);
     let store = Store::new(folder, roll, roster, disk, Arc::clone(metrics));
-    Ok((Arc::new(store), numbers, missing))
+    Ok((Arc::new(store), Inventory { numbers, missing }))
 }

@@ -33,6 +33,15 @@ pub(super) struct Current {
     pub(super) since: UnixMs,
 }
 
+/// Which generations there are.
+#[derive(Debug)]
+pub(super) struct Inventory {
+    /// Those that are there, oldest first.
+    pub(super) numbers: Vec<u32>,
+    /// Those that should be and are not.
+    pub(super) missing: Vec<u32>,
+}
+
 /// What was found.
 #[derive(Debug, Default)]
 pub(super) struct Recovered {
@@ -52,16 +61,16 @@ pub(super) struct Found {
     generation: Option<Arc<Generation>>,
 }
 
-/// Tells the deliveries that wait in the generations `numbers`, and which of `missing` are gone.
+/// Tells the deliveries that wait in the generations that are there, and which are gone.
 pub(super) fn recover(
     store: &Store,
-    numbers: &[u32],
-    missing: &[u32],
+    inventory: &Inventory,
     generation_bytes: u64,
     now: UnixMs,
     mut each: impl FnMut(Waiting),
 ) -> Result<Recovered, OpenError> {
-    tell_damages(store, missing, now)?;
+    let numbers = &inventory.numbers;
+    tell_damages(store, &inventory.missing, now)?;
     let mut recovered = Recovered::default();
     let newest = numbers.last().copied();
     in_order(

@@ -66,7 +66,11 @@ impl Rescue<'_> {
         let mut carved = Carved::open(&from, self.folder.mark()).map_err(io("cannot read"))?;
         let durable = watermark::read(&from);
         let survey = survey::survey(&mut carved, durable, doubt.know_only).map_err(io("cannot read"))?;
-        self.write(no, &carved, &survey)?;
+        if let Err(error) = self.write(no, &carved, &survey) {
+            // A disk that is full needs the room more than half a rescue does.
+            let _ = fs::remove_dir_all(&to);
+            return Err(error);
+        }
         let mut loss = survey.loss();
         // A database without any record that had no watermark either: nobody can tell what was in it.
         loss.unknown = carved.len() == 0 && durable == watermark::Watermark::default() && doubt.keep;

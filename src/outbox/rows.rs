@@ -97,6 +97,7 @@ impl StateRow {
             Standing::Dead(DeadReason::Exhausted) => (2, UnixMs(0)),
             Standing::Dead(DeadReason::Permanent) => (3, UnixMs(0)),
             Standing::Dead(DeadReason::Aborted) => (4, UnixMs(0)),
+            Standing::Dead(DeadReason::Lost) => (5, UnixMs(0)),
         };
         Self { seq, endpoint, kind, next_at, tries: progress.tries, made: progress.made, attempt_pack }
     }
@@ -109,6 +110,7 @@ impl StateRow {
             2 => Standing::Dead(DeadReason::Exhausted),
             3 => Standing::Dead(DeadReason::Permanent),
             4 => Standing::Dead(DeadReason::Aborted),
+            5 => Standing::Dead(DeadReason::Lost),
             _ => return None,
         })
     }
@@ -368,6 +370,7 @@ mod tests {
             Standing::Dead(DeadReason::Exhausted),
             Standing::Dead(DeadReason::Permanent),
             Standing::Dead(DeadReason::Aborted),
+            Standing::Dead(DeadReason::Lost),
         ] {
             let row = StateRow::new(1, 2, standing, Progress { tries: 3, made: 4 }, 0);
             assert_eq!(row.standing(), Some(standing));
