@@ -54,8 +54,10 @@ pub(super) fn open(
         return Err(damaged(identity.no, &loss.to_string()));
     }
     if let Err(error) = fs::copy(dir.join("db"), copy_path(dir)) {
+        // Nothing is missing, and a full disk gets room by what is delivered from this very generation.
+        tracing::debug!(generation = identity.no, %error, "a generation is opened without a copy of it");
         let _ = fs::remove_file(copy_path(dir));
-        return Err(io("cannot make a copy of")(error));
+        return engine();
     }
     match engine().and_then(|generation| lacks_nothing(generation, &survey, durable)) {
         Ok(generation) => {

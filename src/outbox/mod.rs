@@ -364,6 +364,7 @@ impl Outbox {
             why_shut: recovered.why_shut,
             begin_again: MonoMs(0),
             seal_again: MonoMs(0),
+            mend_again: MonoMs(0),
         };
         // A disk that refuses now may take events later; until then everything else goes on.
         if let Err(error) = writer.begin() {
