@@ -5,7 +5,7 @@
 //! let at a file only where it has written it up itself and nobody since, or when it has been looked through and a copy
 //! stands by. A copy that is found later, since a crash came in between, is a second source for a rescue.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -53,13 +53,21 @@ pub(super) fn open(
     if !loss.is_none() {
         return Err(damaged(identity.no, &loss.to_string()));
     }
-    if let Err(error) = fs::copy(dir.join("db"), copy_path(dir)) {
+    if let Err(source) = stand_by(dir, disk) {
         let _ = fs::remove_file(copy_path(dir));
-        return Err(io("cannot make a copy of")(error));
+        if source.kind() != io::ErrorKind::StorageFull {
+            // Without a copy the engine had better not be let at a file on a disk that refuses.
+            return Err(io("cannot make a copy of")(source));
+        }
+        // Nothing is missing, and a full disk gets room by what is delivered from this very generation.
+        tracing::debug!(generation = identity.no, error = %source, "a generation is opened without a copy of it");
+        return engine();
     }
     match engine().and_then(|generation| lacks_nothing(generation, &survey, durable)) {
         Ok(generation) => {
             fs::remove_file(copy_path(dir)).map_err(io("cannot remove the copy of"))?;
+            // One that comes back after a power cut costs the next start a rescue, and nothing else.
+            let _ = File::open(dir).and_then(|dir| dir.sync_all());
             Ok(generation)
         }
         // Somebody else has it open: nothing was done to it.
@@ -106,6 +114,13 @@ fn lacks_nothing(generation: Generation, survey: &Survey, durable: Watermark) ->
     Err(if promised { damaged(generation.no(), &what) } else { unsure(generation.no(), what) })
 }
 
+/// Makes the copy, durably: what the engine does to its file becomes durable too, and the copy may have to take its place.
+fn stand_by(dir: &Path, disk: &SharedDisk) -> io::Result<()> {
+    fs::copy(dir.join("db"), copy_path(dir))?;
+    disk.sync_data(&File::open(copy_path(dir))?)?;
+    File::open(dir)?.sync_all()
+}
+
 /// Undoes what the engine did to its file. Its snapshots tell of the file that it left behind, so they go.
 fn put_back(dir: &Path) -> io::Result<()> {
     for entry in fs::read_dir(dir)? {
@@ -114,7 +129,8 @@ fn put_back(dir: &Path) -> io::Result<()> {
             fs::remove_file(entry.path())?;
         }
     }
-    fs::rename(copy_path(dir), dir.join("db"))
+    fs::rename(copy_path(dir), dir.join("db"))?;
+    File::open(dir)?.sync_all()
 }
 
 fn unsure(generation: u32, what: String) -> StoreError {
