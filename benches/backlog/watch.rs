@@ -84,7 +84,7 @@ impl Watch {
 pub(crate) async fn settled(daemon: &Daemon, longest: Duration) -> Usage {
     let begin = Instant::now();
     let mut usage = Usage::of(&daemon.data());
-    while usage.generations > 1 && begin.elapsed() < longest {
+    while usage.generations > 0 && begin.elapsed() < longest {
         tokio::time::sleep(PAUSE).await;
         usage = Usage::of(&daemon.data());
     }

@@ -14,6 +14,7 @@ use std::time::SystemTime;
 use super::carve::Carved;
 use super::disk::SharedDisk;
 use super::generation::{Generation, Identity};
+use super::shelf::Shelf;
 use super::survey::{self, Survey};
 use super::watermark::{self, Watermark};
 use super::{ReadError, StoreError};
@@ -45,14 +46,8 @@ pub(super) fn open(
         return engine();
     }
     let io = |what| move |source| StoreError::Io { what, generation: identity.no, source };
-    let mut carved = Carved::open(dir, identity.mark).map_err(io("cannot read"))?;
     let durable = watermark::read(dir);
-    let survey = survey::survey(&mut carved, durable, know_only).map_err(io("cannot read"))?;
-    drop(carved);
-    let loss = survey.loss();
-    if !loss.is_none() {
-        return Err(damaged(identity.no, &loss.to_string()));
-    }
+    let (_, survey) = look_through(dir, identity, durable, know_only)?;
     if let Err(source) = stand_by(dir, disk) {
         let _ = fs::remove_file(copy_path(dir));
         if source.kind() != io::ErrorKind::StorageFull {
@@ -80,6 +75,33 @@ pub(super) fn open(
             Err(error)
         }
     }
+}
+
+/// Opens the generation in `dir` to read what was carved out of its file, without the engine and whatever that would do to the
+/// file; `None` where the engine does so faster and no harm: it has written the file up itself.
+///
+/// # Errors
+/// As [`open`].
+pub(super) fn open_to_read(dir: &Path, identity: &Identity) -> Result<Option<Generation>, StoreError> {
+    if written_up(dir) || copy_path(dir).exists() {
+        return Ok(None);
+    }
+    let (carved, _) = look_through(dir, identity, watermark::read(dir), None)?;
+    Generation::over(Shelf::Carved(carved), identity.clone()).map(Some)
+}
+
+/// Carves the database in `dir`, and sees whether anything is missing.
+fn look_through(
+    dir: &Path,
+    identity: &Identity,
+    durable: Watermark,
+    know_only: Option<u32>,
+) -> Result<(Carved, Survey), StoreError> {
+    let io = |source| StoreError::Io { what: "cannot read", generation: identity.no, source };
+    let mut carved = Carved::open(dir, identity.mark).map_err(io)?;
+    let survey = survey::survey(&mut carved, durable, know_only).map_err(io)?;
+    let loss = survey.loss();
+    if loss.is_none() { Ok((carved, survey)) } else { Err(damaged(identity.no, &loss.to_string())) }
 }
 
 /// Whether the engine has written a snapshot of the whole log, and nothing after it: then it reads no log when it opens.

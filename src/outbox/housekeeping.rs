@@ -52,6 +52,7 @@ impl Writer {
             }
         }
         self.summarise_one(now);
+        self.store.close_idle();
         self.recover_from_trouble();
         self.store.review_damages();
         self.metrics.outbox_disk_bytes.set(i64::try_from(self.store.measure()).unwrap_or(i64::MAX));
@@ -153,6 +154,11 @@ impl Writer {
         let current = self.current.as_ref().map(|current| current.slot.no());
         for slot in self.store.slots() {
             if slot.is_sealed() || slot.in_doubt() || Some(slot.no()) == current {
+                continue;
+            }
+            if !self.store.is_open(slot.no()) {
+                // Opening a large one takes a second, in which no event would be taken.
+                self.readers.try_job(move |store| drop(store.open(&slot)));
                 continue;
             }
             self.seal_again = now.plus_ms(SEAL_AGAIN_MS);

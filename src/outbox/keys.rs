@@ -27,6 +27,9 @@ pub(super) const ROLL: u8 = b'g';
 /// See [`WATERMARK`]: what the start needs to know of a generation.
 pub(super) const SUMMARY: u8 = b's';
 
+/// See [`WATERMARK`]: which ids a sealed generation holds.
+pub(super) const IDS: u8 = b'i';
+
 /// A kind and its number.
 pub(super) type Key = [u8; 9];
 

@@ -71,6 +71,7 @@ mod frame;
 mod generation;
 mod housekeeping;
 mod ids;
+mod index;
 mod keys;
 mod opening;
 mod query;

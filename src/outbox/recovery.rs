@@ -17,10 +17,14 @@ use super::slot::{Ids, Life, Slot};
 use super::store::Store;
 use super::{OpenError, StoreError, ids, summary};
 use crate::clock::UnixMs;
+use crate::limits::GENERATION_BYTES_MAX;
 use crate::model::delivery::{DeliveryRef, Standing, Waiting};
 
 /// Threads that open generations at the start.
 const THREADS_MAX: usize = 4;
+/// A generation that takes events is gone on with where it has fewer bytes of them; opening a larger one would keep the start
+/// waiting, so the next one begins, and the writer seals it a little later.
+const GO_ON_BYTES_MAX: u64 = GENERATION_BYTES_MAX / 8;
 
 /// The generation that takes new events.
 #[derive(Debug)]
@@ -159,6 +163,9 @@ pub(super) fn find(store: &Store, no: u32, now: UnixMs) -> Result<Found, StoreEr
         return Ok(Found { slot, waiting: summary.waiting, generation: None });
     }
     let slot = Slot::new(no, Ids::Live(HashMap::new()), Life::unknown(now));
+    if let Some(fold) = fold_unopened(store, no, now) {
+        return Ok(fold.into_found(slot, None));
+    }
     let read = |slot: &Arc<Slot>| {
         let mut fold = None;
         let generation = store.read(slot, |generation| {
@@ -175,12 +182,17 @@ pub(super) fn find(store: &Store, no: u32, now: UnixMs) -> Result<Found, StoreEr
         other => other,
     };
     let Some((generation, fold)) = found? else { return Err(StoreError::Gone) };
-    slot.life(|life| *life = fold.life);
-    match fold.ids {
-        Ids::Sealed(filter) => slot.set_filter(filter),
-        Ids::Live(known) => slot.learn(known.into_iter()),
+    Ok(fold.into_found(slot, Some(generation)))
+}
+
+/// Reads a generation off its file without opening it, which takes a copy of it, and the engine's memory. `None` where it has
+/// to be opened: it takes events still, or something is wrong with it.
+fn fold_unopened(store: &Store, no: u32, now: UnixMs) -> Option<Fold> {
+    let generation = store.open_to_read(no).ok()??;
+    if generation.sealed().ok()?.is_none() && generation.bytes() < GO_ON_BYTES_MAX {
+        return None;
     }
-    Ok(Found { slot, waiting: fold.waiting, generation: Some(generation) })
+    fold_generation(&generation, now).ok()
 }
 
 /// What a generation's rows amount to.
@@ -191,11 +203,24 @@ pub(super) struct Fold {
     pub(super) waiting: Vec<Waiting>,
 }
 
+impl Fold {
+    fn into_found(self, slot: Arc<Slot>, generation: Option<Arc<Generation>>) -> Found {
+        slot.life(|life| *life = self.life);
+        match self.ids {
+            Ids::Sealed(filter) => slot.set_filter(filter),
+            Ids::Live(known) => slot.learn(known.into_iter()),
+        }
+        Found { slot, waiting: self.waiting, generation }
+    }
+}
+
 /// Reads heads and states of a generation, no bodies.
 pub(super) fn fold_generation(generation: &Generation, now: UnixMs) -> Result<Fold, super::ReadError> {
     let seal = generation.sealed()?;
-    let done = generation.done()?;
-    let filter = seal.is_some().then(|| generation.filter()).transpose()?.flatten();
+    // What was removed, or written over, may lie in the file still: a mark that is taken back, half a filter.
+    let all_counts = !generation.is_carved();
+    let done = if all_counts { generation.done()? } else { None };
+    let filter = if all_counts && seal.is_some() { generation.filter()? } else { None };
     let mut life = Life::unknown(now);
     life.last_at = seal.map_or(UnixMs(0), |seal| seal.last_at);
     life.changed_at = done.map_or(now, |done| done.at);

@@ -21,7 +21,7 @@ use super::generation::{Generation, Head, Identity};
 use super::rescue::{Doubt, Rescue};
 use super::roll::Roll;
 use super::slot::Slot;
-use super::{EngineFailure, ReadError, StoreError, caution};
+use super::{EngineFailure, ReadError, StoreError, caution, index};
 use crate::clock::UnixMs;
 use crate::model::delivery::EventRef;
 use crate::model::roster::Roster;
@@ -30,11 +30,21 @@ use crate::observe::happening::GenerationDamaged;
 
 /// Sealed generations that stay open.
 const OPEN_MAX: usize = 4;
+/// Rounds of housekeeping after which one that nobody uses is closed.
+const IDLE_ROUNDS_MAX: u32 = 10;
 /// How often a generation is tried that another thread is just closing, and the pause between.
 const CLOSING_TRIES: u32 = 200;
 const CLOSING_PAUSE: Duration = Duration::from_millis(10);
 /// How often one generation is rescued before it is left alone until the next start.
 const RESCUES_MAX: u32 = 3;
+
+/// A generation that stays open.
+#[derive(Debug)]
+struct Recent {
+    generation: Arc<Generation>,
+    /// Rounds of housekeeping since it was last used.
+    idle_rounds: u32,
+}
 
 /// All generations.
 #[derive(Debug)]
@@ -45,7 +55,7 @@ pub(super) struct Store {
     metrics: Arc<Metrics>,
     slots: RwLock<BTreeMap<u32, Arc<Slot>>>,
     /// Open generations, the most recently used last.
-    recent: Mutex<VecDeque<Arc<Generation>>>,
+    recent: Mutex<VecDeque<Recent>>,
     roll: Mutex<Roll>,
     damages: Mutex<Vec<Damage>>,
     disk_bytes: AtomicU64,
@@ -160,7 +170,7 @@ impl Store {
         if let Some(slot) = removed {
             slot.handle().gone = true;
         }
-        self.recent().retain(|generation| generation.no() != no);
+        self.recent().retain(|open| open.generation.no() != no);
         self.folder.remove_generation(no)
     }
 
@@ -197,7 +207,7 @@ impl Store {
             self.touch(&generation);
             return Ok(generation);
         }
-        self.recent().retain(|generation| generation.no() != no);
+        self.recent().retain(|open| open.generation.no() != no);
         let generation = match self.open_anew(no, handle.know_only) {
             Ok(generation) => Arc::new(generation),
             Err(error) if handle.rescues < RESCUES_MAX && self.is_damage(&error) => {
@@ -216,6 +226,10 @@ impl Store {
         Ok(generation)
     }
 
+    fn identity(&self, no: u32) -> Identity {
+        Identity { no, mark: self.folder.mark(), roster: Arc::clone(&self.roster) }
+    }
+
     fn open_anew(&self, no: u32, know_only: Option<u32>) -> Result<Generation, StoreError> {
         let dir = self.folder.generation(no);
         // Opening what is not there would put an empty one in its place. A folder that is gone may come back; the next start
@@ -227,7 +241,7 @@ impl Store {
             let source = io::ErrorKind::NotFound.into();
             return Err(EngineError::Io { what: "cannot find", path: dir.join("db"), source }.into());
         }
-        let identity = Identity { no, mark: self.folder.mark(), roster: Arc::clone(&self.roster) };
+        let identity = self.identity(no);
         let mut tries = 0;
         loop {
             match caution::open(&dir, &identity, &self.disk, know_only) {
@@ -239,6 +253,11 @@ impl Store {
                 other => return other,
             }
         }
+    }
+
+    /// A generation that nobody has open, only to be read, and without the engine. `None` where it had better be opened.
+    pub(super) fn open_to_read(&self, no: u32) -> Result<Option<Generation>, StoreError> {
+        caution::open_to_read(&self.folder.generation(no), &self.identity(no))
     }
 
     /// Reads in a generation; `None` where it was removed meanwhile. Damage that is met puts it in doubt.
@@ -294,7 +313,7 @@ impl Store {
         let mut handle = slot.handle();
         let Some(doubt) = handle.doubt.clone() else { return Ok(()) };
         handle.generation = Weak::new();
-        self.recent().retain(|generation| generation.no() != slot.no());
+        self.recent().retain(|open| open.generation.no() != slot.no());
         let rescue = Rescue { folder: &self.folder, roster: &self.roster, disk: &self.disk, now };
         let damage = rescue.rescue(slot.no(), &doubt)?;
         handle.doubt = None;
@@ -321,10 +340,19 @@ impl Store {
             if !slot.may_hold(hash) {
                 continue;
             }
+            // A filter errs now and then; opening the generation each time would cost more than all else.
+            let sealed = slot.is_sealed();
+            let told = if sealed { index::find(&self.folder.generation(slot.no()), hash).ok() } else { None };
+            if told == Some(None) {
+                continue;
+            }
             let found = self.read(slot, |generation| {
-                let seq = match slot.live_ids(|known| known.get(&hash).copied()) {
+                let seq = match told.or_else(|| slot.live_ids(|known| known.get(&hash).copied())) {
                     Some(seq) => seq,
-                    None => generation.indexed(hash)?,
+                    None => {
+                        generation.renew_index()?;
+                        generation.indexed(hash)?
+                    }
                 };
                 let Some(seq) = seq else { return Ok(None) };
                 Ok(generation.head(seq)?.filter(&fits).map(|head| (generation.place(seq), head)))
@@ -362,13 +390,27 @@ impl Store {
                 handle.doubt.get_or_insert(doubt);
             }
         }
-        self.recent().retain(|generation| generation.no() != no);
+        self.recent().retain(|open| open.generation.no() != no);
     }
 
     /// Whether a generation is open.
-    #[cfg(test)]
     pub(super) fn is_open(&self, no: u32) -> bool {
         self.slot(no).is_some_and(|slot| slot.handle().generation.strong_count() > 0)
+    }
+
+    /// Closes the open generations that were not used since the last call but one. The engine keeps in memory whatever it has
+    /// touched of an open one. Call it on the thread that writes.
+    pub(super) fn close_idle(&self) {
+        let mut idle = Vec::new();
+        self.recent().retain_mut(|open| {
+            open.idle_rounds += 1;
+            let stays = open.idle_rounds <= IDLE_ROUNDS_MAX;
+            if !stays {
+                idle.push(Arc::clone(&open.generation));
+            }
+            stays
+        });
+        idle.into_iter().for_each(|generation| self.close(generation));
     }
 
     /// Closes every generation that nobody else holds.
@@ -380,7 +422,7 @@ impl Store {
         self.roll.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn recent(&self) -> MutexGuard<'_, VecDeque<Arc<Generation>>> {
+    fn recent(&self) -> MutexGuard<'_, VecDeque<Recent>> {
         self.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -389,22 +431,29 @@ impl Store {
         let mut closed = None;
         {
             let mut recent = self.recent();
-            if recent.back().is_some_and(|last| Arc::ptr_eq(last, generation)) {
+            if let Some(last) = recent.back_mut().filter(|last| Arc::ptr_eq(&last.generation, generation)) {
+                last.idle_rounds = 0;
                 return;
             }
-            recent.retain(|other| !Arc::ptr_eq(other, generation));
-            recent.push_back(Arc::clone(generation));
+            recent.retain(|other| !Arc::ptr_eq(&other.generation, generation));
+            recent.push_back(Recent { generation: Arc::clone(generation), idle_rounds: 0 });
             if recent.len() > OPEN_MAX {
                 closed = recent.pop_front();
             }
         }
-        // What was written lazily becomes durable before the generation closes.
-        if let Some(closed) = closed
-            && Arc::strong_count(&closed) == 1
-            && let Err(error) = closed.sync()
+        if let Some(closed) = closed {
+            self.close(closed.generation);
+        }
+    }
+
+    /// Lets go of a generation that is not among those in use any more. What was written lazily becomes durable before it
+    /// closes.
+    fn close(&self, generation: Arc<Generation>) {
+        if Arc::strong_count(&generation) == 1
+            && let Err(error) = generation.sync()
         {
-            tracing::warn!(generation = closed.no(), %error, "a generation could not be synced when it was closed");
-            self.forget(closed.no(), None);
+            tracing::warn!(generation = generation.no(), %error, "a generation could not be synced when it was closed");
+            self.forget(generation.no(), None);
         }
     }
 }

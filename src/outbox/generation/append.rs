@@ -12,7 +12,7 @@ use crate::outbox::keys::{self, key};
 use crate::outbox::rows::{
     self, AttemptRow, COMMIT_ENDS, DoneRow, Extras, HeadRow, IndexRow, PAYLOAD_BYTES_MAX, Packer, SealRow, StateRow,
 };
-use crate::outbox::{StoreError, frame};
+use crate::outbox::{ReadError, StoreError, frame, index};
 
 impl Generation {
     /// Writes events as one commit; the first gets the number that [`Generation::events`] tells. Bodies go first, so that a
@@ -103,10 +103,10 @@ impl Generation {
         last_at: UnixMs,
         rescued: bool,
     ) -> Result<Filter, StoreError> {
-        let mut index: Vec<IndexRow> = ids.iter().map(|(hash, seq)| IndexRow { hash: *hash, seq: *seq }).collect();
-        index.sort_unstable();
+        let mut rows: Vec<IndexRow> = ids.iter().map(|(hash, seq)| IndexRow { hash: *hash, seq: *seq }).collect();
+        rows.sort_unstable();
         let mut packer = Packer::default();
-        for row in &index {
+        for row in &rows {
             packer.push(row)?;
         }
         // A seal that a crash cut short may have left an index behind, and the generation taken more events since: packs of
@@ -116,11 +116,11 @@ impl Generation {
         }
         let mut first = 0;
         for pack in packer.finish() {
-            let key = key(keys::INDEX, index[first].hash);
+            let key = key(keys::INDEX, rows[first].hash);
             first += pack.rows() as usize;
             self.engine()?.put(&key, pack.close(self.mark, &key, 0))?;
         }
-        let filter = Filter::over(index.iter().map(|row| row.hash));
+        let filter = Filter::over(rows.iter().map(|row| row.hash));
         for (number, piece) in filter.as_bytes().chunks(PAYLOAD_BYTES_MAX).enumerate() {
             let key = key(keys::FILTER, number as u64);
             let mut value = frame::begin(piece.len());
@@ -131,7 +131,28 @@ impl Generation {
         let seal = SealRow { events: self.events(), last_at, rescued };
         self.engine()?.put(&key, rows::single(self.mark, &key, &seal)?)?;
         self.sync()?;
+        self.write_index(&rows);
         Ok(filter)
+    }
+
+    /// Writes the file that ids are looked up in. Without it looking one up is slow, that is all.
+    fn write_index(&self, rows: &[IndexRow]) {
+        if let Some(dir) = &self.dir
+            && let Err(error) = index::write(dir, self.mark, rows)
+        {
+            tracing::debug!(generation = self.no, %error, "the file with the ids of a generation could not be written");
+        }
+    }
+
+    /// Writes that file of a sealed generation where it is missing.
+    pub(in crate::outbox) fn renew_index(&self) -> Result<(), ReadError> {
+        if self.dir.as_ref().is_none_or(|dir| index::is_there(dir)) {
+            return Ok(());
+        }
+        let mut rows = Vec::new();
+        self.each_id(|row| rows.push(row))?;
+        self.write_index(&rows);
+        Ok(())
     }
 
     /// Sets or removes the mark that nothing is pending.

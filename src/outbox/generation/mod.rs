@@ -35,6 +35,8 @@ pub(in crate::outbox) struct Generation {
     tail: Mutex<Tail>,
     watermark: Option<WatermarkFile>,
     written: Mutex<Written>,
+    /// Its folder; `None` where it is only read.
+    dir: Option<PathBuf>,
     /// Whether it was saved from a damaged one, so that what is missing was told already.
     rescued: bool,
 }
@@ -109,6 +111,7 @@ impl Generation {
         let engine = Engine::open(dir, disk)?;
         let durable = watermark::read(dir);
         let mut generation = Self::over(Shelf::Engine(engine), of)?;
+        generation.dir = Some(dir.to_path_buf());
         generation.written().summary_in = Some(dir.to_path_buf());
         generation.begin_epoch(durable.epoch)?;
         let tail = *generation.tail();
@@ -129,6 +132,7 @@ impl Generation {
     /// A generation just written record by record, with room for `events` events, of which some may be missing.
     pub(in crate::outbox) fn adopt(engine: Engine, dir: &Path, of: Identity, events: u32) -> Result<Self, StoreError> {
         let mut generation = Self::over(Shelf::Engine(engine), of)?;
+        generation.dir = Some(dir.to_path_buf());
         generation.tail().seq = events;
         generation.rescued = true;
         generation.watermark = WatermarkFile::open(dir, generation.mark).ok();
@@ -146,6 +150,7 @@ impl Generation {
             tail: Mutex::default(),
             watermark: None,
             written: Mutex::default(),
+            dir: None,
             rescued: false,
         };
         let seal = generation.sealed()?;
@@ -191,6 +196,11 @@ impl Generation {
     /// Whether an fsync of it has failed: nothing may be added to its file any more.
     pub(in crate::outbox) fn torn(&self) -> bool {
         matches!(&self.shelf, Shelf::Engine(engine) if engine.torn())
+    }
+
+    /// Whether it is read off its file, without the engine.
+    pub(in crate::outbox) fn is_carved(&self) -> bool {
+        matches!(self.shelf, Shelf::Carved(_))
     }
 
     /// Whether it was saved from a damaged one.

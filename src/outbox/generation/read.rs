@@ -213,6 +213,22 @@ impl Generation {
         Ok(seq)
     }
 
+    /// Calls `each` with every entry of a sealed generation's index, in order.
+    pub(in crate::outbox) fn each_id(&self, mut each: impl FnMut(IndexRow)) -> Result<(), ReadError> {
+        let mut failure = Ok(());
+        self.shelf.scan(keys::INDEX, 0, |found, value| {
+            failure = self.open_value(&found, &value).and_then(|payload| {
+                let unpacked = rows::unpack(payload, |row: IndexRow| {
+                    each(row);
+                    true
+                });
+                unpacked.map(drop).map_err(|error| self.damaged(format!("the id index: {error}")))
+            });
+            failure.is_ok()
+        })?;
+        failure
+    }
+
     /// The head that a row tells, without its body.
     pub(in crate::outbox) fn head_of(&self, row: &HeadRow<'_>) -> Result<Head, ReadError> {
         let wrong = |what: &str| self.damaged(format!("an event's {what} is none"));

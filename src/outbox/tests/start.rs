@@ -10,7 +10,7 @@ fn summary_of(bench: &Bench, no: u32) -> PathBuf {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_quiet_generation_is_summarised_and_the_start_does_not_open_it() {
+async fn the_start_opens_no_sealed_generation_with_a_summary_or_without() {
     let mut bench = Bench::new();
     bench.generation_bytes = 2_000;
     let (first, second);
@@ -38,8 +38,8 @@ async fn a_quiet_generation_is_summarised_and_the_start_does_not_open_it() {
     }
     let open = bench.open();
     let store = &open.opened.outbox.inner.store;
-    assert!(!store.is_open(first.generation), "a generation with a summary is not opened");
-    assert!(store.is_open(second.generation));
+    assert!(!store.is_open(first.generation), "what it needs of it stands in the summary");
+    assert!(!store.is_open(second.generation), "it is read off its file");
     let waiting: Vec<_> = open.waiting.iter().map(|one| (one.delivery.event, one.delivery.endpoint)).collect();
     assert_eq!(waiting.len(), 6);
     assert!(!waiting.contains(&(first, open.endpoint("a"))));
@@ -48,4 +48,58 @@ async fn a_quiet_generation_is_summarised_and_the_start_does_not_open_it() {
     // Its ids are known, and its events can be read.
     assert!(open.accept(vec![open.event("e0", &body(0, 900), &["a", "b"])]).await.unwrap()[0].duplicate);
     assert_eq!(open.find("e1").await.unwrap().event.content.body, body(1, 900));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delivery_that_was_put_back_after_all_were_done_waits_after_the_start() {
+    let mut bench = Bench::new();
+    bench.generation_bytes = 500;
+    let delivery;
+    {
+        let open = bench.open();
+        open.accept(vec![open.event("e0", &body(0, 900), &["a"])]).await.unwrap();
+        let place = open.find("e0").await.unwrap().place;
+        let settlement = open.settlement(place, "a", 1, Standing::Delivered);
+        delivery = settlement.delivery;
+        open.opened.outbox.settle(settlement).await;
+        let store = &open.opened.outbox.inner.store;
+        let slot = store.slot(place.generation).unwrap();
+        for _ in 0..400 {
+            if slot.life(|life| life.marked_done) {
+                break;
+            }
+            bench.clock.advance_ms(1_000);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert!(slot.life(|life| life.marked_done));
+        assert_eq!(open.opened.outbox.replay(vec![delivery]).await, Ok(1));
+        open.opened.outbox.close().await;
+    }
+    // The mark that all is done lies in the file still.
+    let open = bench.open();
+    assert_eq!(open.waiting.iter().map(|one| one.delivery).collect::<Vec<_>>(), [delivery]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ids_of_sealed_generations_are_known_with_their_file_without_it_and_with_half_of_it() {
+    let mut bench = Bench::new();
+    bench.generation_bytes = 500;
+    let open = bench.open();
+    let event = |n: usize| open.event(&format!("e{n}"), &body(n, 900), &["a"]);
+    for n in 0..6 {
+        open.accept(vec![event(n)]).await.unwrap();
+    }
+    let store = &open.opened.outbox.inner.store;
+    let file = |n: u32| store.folder().generation(n).join("ids");
+    for n in 0..6 {
+        match n % 3 {
+            0 => assert!(file(n + 1).exists()),
+            1 => std::fs::remove_file(file(n + 1)).unwrap(),
+            _ => std::fs::write(file(n + 1), &std::fs::read(file(n + 1)).unwrap()[..40]).unwrap(),
+        }
+    }
+    for n in 0..6 {
+        assert!(open.accept(vec![event(n)]).await.unwrap()[0].duplicate, "e{n}");
+        assert!(file(n as u32 + 1).exists(), "e{n}: it is written anew where it was missing");
+    }
 }
