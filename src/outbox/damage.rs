@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::UnixMs;
 
 /// The file with the report, within the folder that was set aside.
-const REPORT: &str = "REPORT.json";
+pub(super) const REPORT: &str = "REPORT.json";
 /// Most ids that one report names.
 pub(super) const IDS_MAX: usize = 1000;
 

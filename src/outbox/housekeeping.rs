@@ -200,7 +200,7 @@ impl Writer {
 }
 
 /// Writes the summary of a generation, unless something is written to that meanwhile.
-fn summarise(store: &super::store::Store, slot: &Slot, now: UnixMs) -> Result<(), super::StoreError> {
+pub(super) fn summarise(store: &super::store::Store, slot: &Slot, now: UnixMs) -> Result<(), super::StoreError> {
     let Some(filter) = slot.filter() else { return Ok(()) };
     let dir = store.folder().generation(slot.no());
     store.read(slot, |generation| {

@@ -47,6 +47,7 @@ mod generation;
 mod housekeeping;
 mod ids;
 mod keys;
+pub mod offline;
 mod query;
 mod readers;
 mod recovery;
@@ -286,6 +287,20 @@ pub enum OpenError {
         dir: PathBuf,
         /// What is missing.
         what: String,
+    },
+    /// An import into the folder broke off.
+    #[error("an import into {} was not finished, so that it holds half a store: remove the folder and import again", dir.display())]
+    HalfMade {
+        /// The folder.
+        dir: PathBuf,
+    },
+    /// A folder to import into holds something already.
+    #[error("{} is not empty (there is {found} in it): import into a new folder, set as [storage] dir", dir.display())]
+    NotEmpty {
+        /// The folder.
+        dir: PathBuf,
+        /// What was found in it.
+        found: String,
     },
     /// A file is damaged.
     #[error("{} is damaged: {what}; restore it, or move it away to go on without it", path.display())]

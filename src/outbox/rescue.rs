@@ -138,15 +138,10 @@ impl Rescue<'_> {
 
 /// Endpoints whose name is lost get one, so that their deliveries are kept, and shown.
 fn name_the_nameless(engine: &Engine, carved: &Carved, mark: Mark) -> Result<(), StoreError> {
-    let there: Vec<u64> = carved.numbers(keys::NAME).collect();
-    let mut wanted = 0;
-    let scanned = survey::each_numbered_head(carved, |_, row| {
-        wanted = row.targets.iter().fold(wanted, |most, local| most.max(u64::from(*local) + 1));
-    });
-    scanned.map_err(|source| StoreError::Io { what: "cannot read", generation: 0, source })?;
-    for local in (0..wanted).filter(|local| !there.contains(local)) {
-        let key = key(keys::NAME, local);
-        engine.put(&key, rows::single(mark, &key, &format!("lost-name-{local}"))?)?;
+    let nameless = survey::nameless(carved);
+    for local in nameless.map_err(|source| StoreError::Io { what: "cannot read", generation: 0, source })? {
+        let key = key(keys::NAME, u64::from(local));
+        engine.put(&key, rows::single(mark, &key, &survey::name_for_nameless(local))?)?;
     }
     Ok(())
 }

@@ -55,10 +55,7 @@ impl Roll {
     /// is made anew of those.
     pub(super) fn open(folder: &Folder, there: &[u32]) -> (Self, Vec<u32>) {
         let path = folder.roll();
-        let found = std::fs::read(&path).ok().and_then(|bytes| {
-            let payload = frame::open(&key(keys::ROLL, 0), &bytes).ok()?;
-            rows::decode_single::<Row>(payload).ok()
-        });
+        let found = read(folder);
         if found.is_none() && !there.is_empty() {
             tracing::warn!(
                 path = %path.display(),
@@ -102,6 +99,16 @@ impl Roll {
         self.row = row;
         Ok(())
     }
+}
+
+/// The numbers on the roll, only read; `None` where it is missing or damaged.
+pub(super) fn numbers(folder: &Folder) -> Option<BTreeSet<u32>> {
+    read(folder).map(|row| row.numbers())
+}
+
+fn read(folder: &Folder) -> Option<Row> {
+    let bytes = std::fs::read(folder.roll()).ok()?;
+    rows::decode_single(frame::open(&key(keys::ROLL, 0), &bytes).ok()?).ok()
 }
 
 #[cfg(test)]

@@ -4,13 +4,14 @@
 //! pieces of the stream of bodies too, and packs of states and attempts count up. Only the end can be missing without a gap;
 //! that is what the seal and the watermark are for.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use super::carve::Carved;
 use super::damage::{IDS_MAX, Loss};
 use super::frame;
 use super::keys::{self, Key, key};
-use super::rows::{self, COMMIT_ENDS, HeadRow, SealRow};
+use super::rows::{self, COMMIT_ENDS, HeadRow, SealRow, StateRow};
 use super::watermark::Watermark;
 
 /// What a generation holds and lacks.
@@ -20,8 +21,8 @@ pub(super) struct Survey {
     pub(super) events_end: u32,
     /// Numbers of events that are gone.
     pub(super) events_gone: Vec<Range<u32>>,
-    /// Events whose body is gone, and how many they are; only so many are named.
-    pub(super) without_body: Vec<String>,
+    /// Events whose body is gone, by number and id; only so many are named.
+    pub(super) without_body: Vec<(u32, String)>,
     /// Packs of states, attempts and endpoint names that are gone.
     pub(super) packs_gone: u64,
     /// The seal, where it is there.
@@ -35,7 +36,7 @@ impl Survey {
         Loss {
             events_kept: u64::from(self.events_end) - events_lost,
             events_lost,
-            without_body: self.without_body.clone(),
+            without_body: self.without_body.iter().map(|(_, id)| id.clone()).collect(),
             packs_lost: self.packs_gone,
             unknown: false,
         }
@@ -130,10 +131,10 @@ fn survey_bodies(carved: &Carved, survey: &mut Survey) -> std::io::Result<()> {
         range.end <= end && gaps.get(at).is_none_or(|gap| gap.start >= range.end)
     };
     let mut without = Vec::new();
-    each_numbered_head(carved, |_, row| {
+    each_numbered_head(carved, |seq, row| {
         let bytes = u64::from(row.extras_bytes) + u64::from(row.body_bytes);
         if bytes > 0 && !whole(row.offset..row.offset + bytes) && without.len() < IDS_MAX {
-            without.push(row.id.to_owned());
+            without.push((seq, row.id.to_owned()));
         }
     })?;
     survey.without_body = without;
@@ -154,6 +155,30 @@ pub(super) fn each_numbered_head(carved: &Carved, mut each: impl FnMut(u32, &Hea
         }
         true
     })
+}
+
+/// The generation's own numbers of endpoints whose name is gone.
+pub(super) fn nameless(carved: &Carved) -> std::io::Result<Vec<u16>> {
+    let mut used = BTreeSet::new();
+    each_numbered_head(carved, |_, row| used.extend(row.targets.iter().copied()))?;
+    carved.scan(keys::STATES, 0, |found, value| {
+        if let Ok(payload) = frame::open(&found, &value) {
+            let _ = rows::unpack(payload, |row: StateRow| {
+                used.insert(row.endpoint);
+                true
+            });
+        }
+        true
+    })?;
+    for number in carved.numbers(keys::NAME) {
+        let _ = u16::try_from(number).map(|local| used.remove(&local));
+    }
+    Ok(used.into_iter().collect())
+}
+
+/// What an endpoint is called whose name is gone, so that its deliveries are kept, and shown.
+pub(super) fn name_for_nameless(local: u16) -> String {
+    format!("lost-name-{local}")
 }
 
 fn head_pack(key: &Key, value: &[u8]) -> Option<(u8, u32)> {
