@@ -1,5 +1,6 @@
 //! The outbox as a whole, on a real folder.
 
+mod damage;
 mod faults;
 
 use std::fs::File;

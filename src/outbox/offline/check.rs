@@ -16,6 +16,7 @@ use crate::model::delivery::Waiting;
 use crate::model::roster::Roster;
 use crate::outbox::OpenError;
 use crate::outbox::carve::Carved;
+use crate::outbox::caution::copy_path;
 use crate::outbox::damage::{self, Damage};
 use crate::outbox::endpoints::EndpointStates;
 use crate::outbox::folder::{Folder, measure};
@@ -263,9 +264,15 @@ fn check_generation(folder: &Folder, no: u32, dir: &Path, quick: bool) -> Result
     let identity = Identity { no, mark: folder.mark(), roster: Arc::clone(&roster) };
     let trial = if quick || !dir.join("db").exists() {
         Trial::Skipped(String::new())
+    } else if copy_path(dir).exists() {
+        Trial::Skipped("a crash came while it was opened; the next start writes it anew".to_owned())
     } else {
         try_engine(dir, identity.clone())
     };
+    let lost = loss(&survey, records, durable);
+    if !survey.loss().is_none() && !matches!(trial, Trial::Failed(_)) {
+        report.faults.push(Fault::new(format!("records are missing: {lost}"), START));
+    }
     let verified = match trial {
         Trial::Opened(opened) => match opened.generation() {
             Some(generation) => {
@@ -279,7 +286,7 @@ fn check_generation(folder: &Folder, no: u32, dir: &Path, quick: bool) -> Result
         },
         Trial::Failed(error) => {
             report.engine = Engine::Failed;
-            let what = format!("the storage engine cannot open it ({error}); {}", loss(&survey, records, durable));
+            let what = format!("the storage engine cannot open it ({error}); {lost}");
             report.faults.push(Fault::new(what, START));
             verify_carved(carved, &survey, identity, false)
         }
@@ -287,7 +294,6 @@ fn check_generation(folder: &Folder, no: u32, dir: &Path, quick: bool) -> Result
             if !why.is_empty() {
                 report.notes.push(format!("the storage engine was not tried on it: {why}"));
             }
-            judge_survey(&survey, records, durable, &mut report);
             verify_carved(carved, &survey, identity, true)
         }
     };
@@ -311,26 +317,6 @@ pub(super) fn loss(survey: &Survey, records: u64, durable: Watermark) -> String 
     let mut loss = survey.loss();
     loss.unknown = records == 0 && durable == Watermark::default();
     loss.to_string()
-}
-
-/// Without the engine nobody can tell what is left of a commit that never finished from one that was damaged, unless it is
-/// known to have been durable.
-fn judge_survey(survey: &Survey, records: u64, durable: Watermark, report: &mut GenerationReport) {
-    if survey.loss().is_none() {
-        return;
-    }
-    let doubtful = survey.seal.is_none()
-        && survey.packs_gone == 0
-        && survey.events_gone.iter().all(|gone| gone.start >= durable.events)
-        && survey.without_body.iter().all(|(seq, _)| *seq >= durable.events);
-    if doubtful {
-        report.notes.push(format!(
-            "events from {} on are not whole; they may be of a commit that never finished (without --quick the storage engine tells)",
-            durable.events
-        ));
-    } else {
-        report.faults.push(Fault::new(format!("records are missing; {}", loss(survey, records, durable)), START));
-    }
 }
 
 fn check_done(generation: &Generation, verified: &mut Verified) {
