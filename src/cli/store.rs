@@ -178,8 +178,7 @@ fn account_of_export(exported: &Exported) -> Outcome {
     if *set_aside > 0 {
         tell(&format!("{set_aside} damaged generations lie set aside; what could be saved of them is in the export"));
     }
-    let states = if *endpoints > 0 { format!(" and {endpoints} states of endpoints") } else { String::new() };
-    tell(&format!("{events} events{states} exported"));
+    tell(&format!("{events} events exported{}", not_active(*endpoints)));
     if faults.is_empty() && *without_body == 0 { Ok(()) } else { Err(Failure::silent(EXIT_FAILED)) }
 }
 
@@ -208,9 +207,17 @@ fn import(args: &ImportArgs, stage: &mut Stage) -> Outcome {
     if without_body > 0 {
         tell(&format!("{without_body} events were left out: they had lost their body before they were exported"));
     }
-    let states = if endpoints > 0 { format!(", {endpoints} states of endpoints") } else { String::new() };
+    let states = not_active(endpoints);
     stage.screen.line(&format!("{events} events imported into {dir}, {pending} deliveries pending{states}"))?;
     Ok(())
+}
+
+fn not_active(endpoints: u64) -> String {
+    match endpoints {
+        0 => String::new(),
+        1 => ", 1 endpoint not active".to_owned(),
+        many => format!(", {many} endpoints not active"),
+    }
 }
 
 fn open_input(path: &Path) -> Result<(Box<dyn BufRead>, ProgressBar), Failure> {
