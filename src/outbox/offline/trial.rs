@@ -23,7 +23,7 @@ const CLOSING_PAUSE: Duration = Duration::from_millis(10);
 /// What came of it.
 pub(super) enum Trial {
     /// It could be opened, as a daemon would open it.
-    Opened(Opened),
+    Opened(Box<Opened>),
     /// It could not.
     Failed(String),
     /// It was not tried.
@@ -76,7 +76,7 @@ pub(super) fn try_engine(dir: &Path, of: Identity) -> Trial {
     };
     silence_panics_of_the_engine();
     match Generation::open(copy.path(), of, RealDisk::shared()) {
-        Ok(generation) => Trial::Opened(Opened { generation: Some(generation), copy }),
+        Ok(generation) => Trial::Opened(Box::new(Opened { generation: Some(generation), copy })),
         Err(error) => {
             wait_until_closed(copy.path());
             // The copy's own path means nothing to anybody.
