@@ -25,6 +25,7 @@ use super::folder::Folder;
 use super::frame::Mark;
 use super::generation::{Generation, Identity};
 use super::keys::{self, key};
+use super::rows::COMMIT_ENDS;
 use super::survey::{self, Survey};
 use super::watermark;
 use super::{StoreError, ids, rows};
@@ -107,7 +108,9 @@ impl Rescue<'_> {
         for kind in [keys::NAME, keys::BODY, keys::HEADS, keys::ATTEMPTS, keys::STATES] {
             let mut failure = Ok(());
             let scanned = carved.scan(kind, 0, |key, value| {
-                failure = engine.put(&key, value.to_vec());
+                // Where the last pack of a commit is lost, the others would pass for one that never finished.
+                let ended = (kind == keys::HEADS).then(|| rows::flagged(mark, &value, COMMIT_ENDS).ok()).flatten();
+                failure = engine.put(&key, ended.unwrap_or_else(|| value.to_vec()));
                 failure.is_ok()
             });
             failure?;
