@@ -53,7 +53,7 @@ pub(super) fn open(
     if !loss.is_none() {
         return Err(damaged(identity.no, &loss.to_string()));
     }
-    if let Err(source) = stand_by(dir, disk) {
+    if let Err(source) = fs::copy(dir.join("db"), copy_path(dir)) {
         let _ = fs::remove_file(copy_path(dir));
         if source.kind() != io::ErrorKind::StorageFull {
             // Without a copy the engine had better not be let at a file on a disk that refuses.
@@ -66,8 +66,6 @@ pub(super) fn open(
     match engine().and_then(|generation| lacks_nothing(generation, &survey, durable)) {
         Ok(generation) => {
             fs::remove_file(copy_path(dir)).map_err(io("cannot remove the copy of"))?;
-            // One that comes back after a power cut costs the next start a rescue, and nothing else.
-            let _ = File::open(dir).and_then(|dir| dir.sync_all());
             Ok(generation)
         }
         // Somebody else has it open: nothing was done to it.
@@ -76,7 +74,7 @@ pub(super) fn open(
             Err(error)
         }
         Err(error) => {
-            put_back(dir).map_err(io("cannot put back the copy of"))?;
+            put_back(dir, disk).map_err(io("cannot put back the copy of"))?;
             Err(error)
         }
     }
@@ -114,15 +112,11 @@ fn lacks_nothing(generation: Generation, survey: &Survey, durable: Watermark) ->
     Err(if promised { damaged(generation.no(), &what) } else { unsure(generation.no(), what) })
 }
 
-/// Makes the copy, durably: what the engine does to its file becomes durable too, and the copy may have to take its place.
-fn stand_by(dir: &Path, disk: &SharedDisk) -> io::Result<()> {
-    fs::copy(dir.join("db"), copy_path(dir))?;
-    disk.sync_data(&File::open(copy_path(dir))?)?;
-    File::open(dir)?.sync_all()
-}
-
 /// Undoes what the engine did to its file. Its snapshots tell of the file that it left behind, so they go.
-fn put_back(dir: &Path) -> io::Result<()> {
+///
+/// Only here is the copy made durable: that takes a while, and is for nothing as long as the engine does no harm.
+fn put_back(dir: &Path, disk: &SharedDisk) -> io::Result<()> {
+    disk.sync_data(&File::open(copy_path(dir))?)?;
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
         if entry.file_name().to_string_lossy().starts_with("snap.") {
