@@ -66,6 +66,8 @@ pub(super) fn open(
     match engine().and_then(|generation| lacks_nothing(generation, &survey, durable)) {
         Ok(generation) => {
             fs::remove_file(copy_path(dir)).map_err(io("cannot remove the copy of"))?;
+            // One that comes back after a power cut costs the next start a rescue, and nothing else.
+            let _ = File::open(dir).and_then(|dir| dir.sync_all());
             Ok(generation)
         }
         // Somebody else has it open: nothing was done to it.
