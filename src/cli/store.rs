@@ -50,7 +50,7 @@ enum StoreCommand {
 
 #[derive(Debug, Args)]
 struct CheckArgs {
-    /// The config file; its [storage] dir is checked
+    /// The config file, which names the data folder
     #[arg(long, value_name = "FILE", default_value = "webhookd.toml")]
     config: PathBuf,
 
@@ -65,7 +65,7 @@ struct CheckArgs {
 
 #[derive(Debug, Args)]
 struct ExportArgs {
-    /// The config file; its [storage] dir is exported
+    /// The config file, which names the data folder
     #[arg(long, value_name = "FILE", default_value = "webhookd.toml")]
     config: PathBuf,
 
@@ -80,7 +80,7 @@ struct ImportArgs {
     #[arg(value_name = "FILE", default_value = "-")]
     file: PathBuf,
 
-    /// The config file; its [storage] dir must be new or empty
+    /// The config file, which names the data folder: a new or empty one
     #[arg(long, value_name = "FILE", default_value = "webhookd.toml")]
     config: PathBuf,
 }

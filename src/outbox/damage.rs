@@ -36,7 +36,7 @@ pub struct Loss {
     pub events_kept: u64,
     /// Events that are gone, id and all.
     pub events_lost: u64,
-    /// Events whose body is gone, at most [a thousand](IDS_MAX) of them: they are kept without it, and their deliveries end
+    /// Events whose body is gone, at most a thousand of them: they are kept without it, and their deliveries end
     /// dead.
     pub without_body: Vec<String>,
     /// Packs of delivery states or attempts that are gone: what they told may happen once more.
