@@ -20,5 +20,6 @@ mod listing;
 mod long_schedule;
 mod retry;
 mod routing;
+mod sim;
 mod telling;
 mod wire;
