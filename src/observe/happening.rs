@@ -35,12 +35,18 @@ pub struct CommitFailed<'a> {
     pub error: &'a str,
     /// Events that were refused.
     pub events: usize,
+    /// Whether it is known that the disk refuses: then nobody needs a line for each commit.
+    pub known: bool,
 }
 
 impl CommitFailed<'_> {
     /// Tells it.
     pub fn tell(&self, metrics: &Metrics) {
         metrics.commits_failed.inc();
+        if self.known {
+            tracing::debug!(error = self.error, events = self.events, "a commit could not be written");
+            return;
+        }
         tracing::warn!(
             error = self.error,
             events = self.events,

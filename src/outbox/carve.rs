@@ -19,6 +19,7 @@ use std::path::Path;
 
 use memchr::memmem::Finder;
 
+use super::caution;
 use super::engine::{SEGMENT_BYTES, Value};
 use super::frame::{self, Mark};
 use super::keys::{self, Key};
@@ -29,17 +30,19 @@ const SECTOR_BYTES: usize = 4096;
 /// The intact records of one database file.
 #[derive(Debug)]
 pub(super) struct Carved {
-    file: Option<File>,
+    /// The database, and a copy of it where there is one.
+    files: Vec<File>,
     records: BTreeMap<Key, Place>,
     /// Bytes of the file that the disk did not give out.
     pub(super) unreadable_bytes: u64,
-    /// Length of the file, in bytes.
+    /// Bytes looked through.
     pub(super) file_bytes: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Place {
     epoch: u32,
+    file: u8,
     offset: u64,
     value_bytes: u32,
 }
@@ -50,22 +53,29 @@ impl Carved {
     /// # Errors
     /// Where the file is there and cannot be opened; what cannot be read of it is counted, and left out.
     pub(super) fn open(dir: &Path, mark: Mark) -> io::Result<Self> {
-        let mut carved = Self { file: None, records: BTreeMap::new(), unreadable_bytes: 0, file_bytes: 0 };
-        let file = match File::open(dir.join("db")) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(carved),
-            Err(error) => return Err(error),
-        };
-        carved.file_bytes = file.metadata()?.len();
-        let finder = Finder::new(&mark.bytes);
+        let mut carved = Self { files: Vec::new(), records: BTreeMap::new(), unreadable_bytes: 0, file_bytes: 0 };
         let mut segment = vec![0; SEGMENT_BYTES];
-        for base in (0..carved.file_bytes).step_by(SEGMENT_BYTES) {
-            let len = usize::try_from(carved.file_bytes - base).map_or(SEGMENT_BYTES, |rest| rest.min(SEGMENT_BYTES));
-            carved.unreadable_bytes += read_what_can_be(&file, &mut segment[..len], base);
-            carved.take_segment(&finder, &segment[..len], base);
+        for path in [caution::copy_path(dir), dir.join("db")] {
+            match File::open(path) {
+                Ok(file) => carved.take_file(file, mark, &mut segment)?,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
         }
-        carved.file = Some(file);
         Ok(carved)
+    }
+
+    fn take_file(&mut self, file: File, mark: Mark, segment: &mut [u8]) -> io::Result<()> {
+        let bytes = file.metadata()?.len();
+        let finder = Finder::new(&mark.bytes);
+        for base in (0..bytes).step_by(SEGMENT_BYTES) {
+            let len = usize::try_from(bytes - base).map_or(SEGMENT_BYTES, |rest| rest.min(SEGMENT_BYTES));
+            self.unreadable_bytes += read_what_can_be(&file, &mut segment[..len], base);
+            self.take_segment(&finder, &segment[..len], base);
+        }
+        self.file_bytes += bytes;
+        self.files.push(file);
+        Ok(())
     }
 
     fn take_segment(&mut self, finder: &Finder<'_>, segment: &[u8], base: u64) {
@@ -79,6 +89,7 @@ impl Carved {
             let value_bytes = frame::OVERHEAD + record.payload.len();
             let place = Place {
                 epoch: record.epoch,
+                file: u8::try_from(self.files.len()).unwrap_or(u8::MAX),
                 offset: base + start as u64,
                 value_bytes: u32::try_from(value_bytes).unwrap_or(u32::MAX),
             };
@@ -143,7 +154,7 @@ impl Carved {
     }
 
     fn value(&self, place: Place) -> io::Result<Value> {
-        let file = self.file.as_ref().ok_or(io::ErrorKind::NotFound)?;
+        let file = self.files.get(usize::from(place.file)).ok_or(io::ErrorKind::NotFound)?;
         let mut value = vec![0; place.value_bytes as usize];
         file.read_exact_at(&mut value, place.offset)?;
         Ok(value.into())

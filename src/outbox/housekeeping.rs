@@ -17,6 +17,8 @@ pub(super) const HOUSEKEEPING_MS: u64 = 1_000;
 const SEAL_AGE_MS: std::ops::RangeInclusive<u64> = 1_000..=24 * 3600 * 1000;
 /// Shortest time between two tries to seal what a failure left unsealed, in milliseconds.
 const SEAL_AGAIN_MS: u64 = 10_000;
+/// Shortest time between two tries to mend a generation, where the first failed, in milliseconds.
+const MEND_AGAIN_MS: u64 = 5_000;
 /// How long nothing must have happened to a sealed generation before its summary is written, in milliseconds.
 const QUIET_MS: u64 = 5_000;
 
@@ -111,9 +113,17 @@ impl Writer {
         if self.current.as_ref().is_some_and(|current| current.slot.no() == no) {
             return;
         }
+        let now = self.clock.mono();
+        if now < self.mend_again {
+            return;
+        }
         if let Err(error) = self.store.mend(slot, self.clock.wall()) {
-            tracing::debug!(generation = no, %error, "a damaged generation could not be mended yet");
-            self.trouble = Some(error.to_string());
+            // It takes reading and writing a whole generation, so it is not tried all the time.
+            self.mend_again = now.plus_ms(MEND_AGAIN_MS);
+            tracing::warn!(generation = no, %error, "a damaged generation could not be mended yet; it is tried again");
+            if !self.store.disk_works() {
+                self.trouble = Some(error.to_string());
+            }
         }
     }
 

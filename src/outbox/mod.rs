@@ -4,13 +4,15 @@
 //! - An event is acknowledged after its commit was flushed **and** `fdatasync`ed, never before.
 //! - Events handed in together are stored all or none.
 //! - Nothing accepted is dropped: a full folder refuses new events and keeps the old ones.
+//! - Nothing is lost without a word: whatever is missing leaves a gap that is found, named and reported.
+//! - One damaged generation never stops the rest, and no damage stops the start.
 //! - Disk is bounded by what is live plus retention: the store is a row of generations, each removed whole.
 //! - Memory is bounded: a few generations are open, of the others a filter and a few numbers are kept.
 //!
 //! # Format
 //! The data folder is described in `folder.rs`. A generation is one sled database of about 64 MiB of events. Every value is at
-//! most 16 KiB, so that sled never makes a blob file, and stands in a frame with a version byte and a CRC over key and payload
-//! (`frame.rs`). Keys are a kind and a big-endian number (`keys.rs`):
+//! most 16 KiB, so that sled never makes a blob file, and stands in a frame that tells what it is, with a CRC (`frame.rs`).
+//! Keys are a kind and a big-endian number (`keys.rs`):
 //!
 //! | key | value |
 //! |---|---|
@@ -22,24 +24,47 @@
 //! | `x` first hash, `f` number, `z` | once sealed: the id index, the id filter, the seal |
 //! | `d` | once nothing is pending: since when |
 //!
+//! Beside sled's own files a generation has `durable` (how much of it is known to be on the disk, `watermark.rs`), `summary`
+//! (what the start needs to know of it, `summary.rs`), and, while sled opens it, a copy of its file (`caution.rs`).
+//!
 //! A commit is a handful of inserts, however many events it has: the pieces of its bodies, then its heads; the last pack of
 //! heads is flagged. States and attempts go to the generation of their event, so that a generation can be removed whole.
 //!
 //! # Operation
-//! One thread writes (`writer.rs`); while it syncs, the next commit gathers in its bounded queue. Two threads read
-//! (`readers.rs`). Fresh events go from the writer to the scheduler in memory, over the channel of [`Opened::news`].
+//! One thread writes (`writer.rs`, `settling.rs`); while it syncs, the next commit gathers in its bounded queue. Once a
+//! second it keeps house (`housekeeping.rs`): seals, summarises, removes, mends, judges whether there is room (`room.rs`).
+//! Two threads read (`readers.rs`). Fresh events go from the writer to the scheduler in memory, over the channel of
+//! [`Opened::news`].
 //!
 //! # Recovery
-//! At the start each generation is opened with the care described in `engine.rs`; heads without the flag of a finished
-//! commit are dropped (nobody was told that they were stored); states are folded over the heads, bodies are not touched; and
-//! every delivery that is not finished is told to the scheduler.
+//! At the start a generation with a summary is not opened at all. Of the others heads without the flag of a finished commit
+//! are dropped (nobody was told that they were stored), states are folded over the heads, bodies are not touched; and every
+//! delivery that is not finished is told to the scheduler (`recovery.rs`).
+//!
+//! # Faults
+//! | fault | what happens |
+//! |---|---|
+//! | the folder reaches `max_size`, or the file system `min_free` | new events are refused as [`Condition::is_full`]; deliveries go on and are recorded; events are taken again by themselves |
+//! | a write is refused (full disk) | the commit is refused, its generation let go of and opened anew when there is room; outcomes are owed in memory, within bounds, and written then; then attempts wait |
+//! | an fsync fails | as above, and nothing is added to that file any more: what was acknowledged is written anew (`rescue.rs`) and the old file goes |
+//! | sled panics | caught; the generation is opened anew, and if that fails rescued |
+//! | a damaged record, a torn tail, a flipped byte, a missing file | found by CRC, by a gap in the numbering, by the seal or the watermark, before sled may touch the file (`survey.rs`); every intact record is carved out of it (`carve.rs`) into a generation that takes its place; the damaged one is set aside with a report, [`Outbox::damages`] |
+//! | a generation is gone | missed by the roll (`roll.rs`), reported in the same way |
+//! | a generation cannot be opened just now | left shut and tried every second; until then no event is taken, since it may hold the same id |
+//! | the file of endpoint states is damaged | set aside; all endpoints are active |
+//! | the folder is locked, of another program or version, half deleted, or cannot be written | the start stops with what to do, [`OpenError`] |
+//!
+//! What is lost with a damaged record: its events by number (heads), events by name (bodies; their deliveries end dead as
+//! [`DeadReason::Lost`](crate::model::delivery::DeadReason::Lost)), or what happened to some deliveries (they are made again).
 
 mod carve;
+mod caution;
 mod commit;
 mod damage;
 mod disk;
 mod endpoints;
 mod engine;
+mod error;
 mod filter;
 mod folder;
 mod frame;
@@ -47,6 +72,7 @@ mod generation;
 mod housekeeping;
 mod ids;
 mod keys;
+mod opening;
 mod query;
 mod readers;
 mod recovery;
@@ -70,12 +96,12 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
-use thiserror::Error;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 pub use damage::{Damage, Loss};
 pub use disk::{Disk, RealDisk, SharedDisk, Space};
+pub use error::{AcceptError, EngineFailure, OpenError, ReadError};
 pub use query::{Cursor, EventSummary, ListQuery, Page, StoredDelivery, StoredEvent};
 pub use room::Condition;
 
@@ -88,10 +114,8 @@ use crate::model::event::{Event, NewEvent};
 use crate::model::roster::{EndpointNo, Roster};
 use crate::model::text::{EndpointName, EventId};
 use crate::observe::Metrics;
-use endpoints::EndpointStates;
+use error::StoreError;
 use readers::Readers;
-use recovery::Inventory;
-use roll::Roll;
 use room::Room;
 use settling::Outcomes;
 use store::Store;
@@ -183,144 +207,6 @@ pub struct Accepted {
     pub duplicate: bool,
 }
 
-/// Why events were not accepted. None of those handed in together was stored.
-#[derive(Clone, Debug, Error, PartialEq, Eq)]
-pub enum AcceptError {
-    /// Another event is known under this id or `Idempotency-Key`.
-    #[error("another event is known as {id}")]
-    Conflict {
-        /// Which of the events handed in, from 0.
-        index: usize,
-        /// The id of the event that is known.
-        id: EventId,
-    },
-    /// The data folder has reached its limit.
-    #[error("the data folder is full")]
-    Full,
-    /// More waits to be written than the queue holds.
-    #[error("too many events wait to be written")]
-    Busy,
-    /// The write or the fsync failed, or the outbox has stopped.
-    #[error("the event could not be stored")]
-    Failed,
-}
-
-/// Why something stored could not be read.
-#[derive(Debug, Error)]
-pub enum ReadError {
-    /// A stored record is damaged.
-    #[error("a stored record is damaged: {0}")]
-    Damaged(String),
-    /// What is asked for was lost with a damaged generation; that was told when it was found.
-    #[error("it was lost with a damaged generation: {0}")]
-    Lost(String),
-    /// The storage engine failed.
-    #[error("the storage could not be read: {0}")]
-    Engine(#[from] EngineFailure),
-    /// A generation could not be opened just now, or is being mended.
-    #[error("the storage could not be read: {0}")]
-    Unavailable(String),
-    /// The read itself failed, which is a fault in webhookd.
-    #[error("the read panicked")]
-    Panicked,
-    /// The outbox has stopped.
-    #[error("the outbox has stopped")]
-    Stopped,
-}
-
-/// What the storage engine did not do.
-#[derive(Debug, Error)]
-#[error(transparent)]
-pub struct EngineFailure(#[from] engine::EngineError);
-
-impl From<engine::EngineError> for ReadError {
-    fn from(error: engine::EngineError) -> Self {
-        Self::Engine(error.into())
-    }
-}
-
-impl From<StoreError> for ReadError {
-    fn from(error: StoreError) -> Self {
-        match error {
-            StoreError::Read(error) => error,
-            StoreError::Engine(error) => error.into(),
-            other => Self::Unavailable(other.to_string()),
-        }
-    }
-}
-
-/// Why the outbox could not be opened. Nothing in the folder was changed then but for what a crash had left half done.
-#[derive(Debug, Error)]
-pub enum OpenError {
-    /// The file system refused.
-    #[error("{what} {}: {source}", path.display())]
-    Io {
-        /// What was tried.
-        what: &'static str,
-        /// On what.
-        path: PathBuf,
-        /// Why not.
-        source: std::io::Error,
-    },
-    /// Another daemon uses the folder.
-    #[error("the data folder {} is in use by another webhookd: stop that one, or set another [storage] dir", dir.display())]
-    Locked {
-        /// The folder.
-        dir: PathBuf,
-    },
-    /// The folder is of another program or another version.
-    #[error("{} is no data folder of this version of webhookd ({found}): set another [storage] dir", dir.display())]
-    Format {
-        /// The folder.
-        dir: PathBuf,
-        /// What was found instead.
-        found: String,
-    },
-    /// Part of the folder was removed.
-    #[error(
-        "the data folder {} is half deleted: {what}; restore it from a backup, or remove the whole folder to begin with an empty one",
-        dir.display()
-    )]
-    HalfDeleted {
-        /// The folder.
-        dir: PathBuf,
-        /// What is missing.
-        what: String,
-    },
-    /// A file is damaged.
-    #[error("{} is damaged: {what}; restore it, or move it away to go on without it", path.display())]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        what: String,
-    },
-    /// The storage engine or a thread could not be started.
-    #[error("the outbox could not be started: {0}")]
-    Engine(String),
-}
-
-/// Why something could not be written or read; for the inside of this module.
-#[derive(Debug, Error)]
-enum StoreError {
-    #[error(transparent)]
-    Engine(#[from] engine::EngineError),
-    #[error("a row could not be encoded or decoded: {0}")]
-    Codec(#[from] bincode::Error),
-    #[error(transparent)]
-    Read(#[from] ReadError),
-    #[error("a number outgrew its field")]
-    TooLarge,
-    #[error("{what} generation {generation}: {source}")]
-    Io { what: &'static str, generation: u32, source: std::io::Error },
-    #[error("the disk refused a new generation a moment ago; it is tried again shortly")]
-    Resting,
-    #[error("the generation was removed")]
-    Gone,
-    #[error("generation {generation} is damaged and is being mended")]
-    InDoubt { generation: u32 },
-}
-
 impl Outbox {
     /// Opens the outbox in its folder and calls `each` with every delivery that is not finished.
     ///
@@ -336,8 +222,8 @@ impl Outbox {
         each: impl FnMut(Waiting),
     ) -> Result<Opened, OpenError> {
         let folder = folder::Folder::open(&options.dir)?;
-        let (endpoints, endpoint_states) = open_endpoints(&folder)?;
-        let (store, inventory) = open_store(folder, &options, roster, &metrics)?;
+        let (endpoints, endpoint_states) = opening::open_endpoints(&folder)?;
+        let (store, inventory) = opening::open_store(folder, &options, roster, &metrics)?;
         let recovered = recovery::recover(&store, &inventory, options.generation_bytes, clock.wall(), each)?;
         let engine = |error: std::io::Error| OpenError::Engine(error.to_string());
         let readers = Arc::new(Readers::start(&store).map_err(engine)?);
@@ -361,6 +247,7 @@ impl Outbox {
             why_shut: recovered.why_shut,
             begin_again: MonoMs(0),
             seal_again: MonoMs(0),
+            mend_again: MonoMs(0),
         };
         // A disk that refuses now may take events later; until then everything else goes on.
         if let Err(error) = writer.begin() {
@@ -511,53 +398,4 @@ impl Outbox {
     pub fn damages(&self) -> Vec<Damage> {
         self.inner.store.damages()
     }
-}
-
-/// What endpoints or operators asked for. A file that is damaged is set aside, and all endpoints count as active: a daemon
-/// that does not start would lose more.
-fn open_endpoints(folder: &folder::Folder) -> Result<(EndpointStates, EndpointStateList), OpenError> {
-    let path = folder.endpoints();
-    let endpoints = match EndpointStates::open(path.clone(), folder.mark()) {
-        Err(OpenError::Damaged { what, .. }) => {
-            let aside = path.with_extension("damaged");
-            tracing::error!(
-                %what,
-                aside = %aside.display(),
-                "the file with the states of the endpoints is damaged and was set aside: all endpoints are active now, \
-                 also those that were paused or disabled"
-            );
-            std::fs::rename(&path, &aside).map_err(|source| OpenError::Io {
-                what: "cannot set aside",
-                path: path.clone(),
-                source,
-            })?;
-            EndpointStates::open(path, folder.mark())?
-        }
-        other => other?,
-    };
-    let states = endpoints.all();
-    Ok((endpoints, states))
-}
-
-/// The store without its generations, and which there are.
-fn open_store(
-    folder: folder::Folder,
-    options: &OutboxOptions,
-    roster: Arc<Roster>,
-    metrics: &Arc<Metrics>,
-) -> Result<(Arc<Store>, Inventory), OpenError> {
-    let io = |what| {
-        let path = folder.dir().to_path_buf();
-        move |source| OpenError::Io { what, path, source }
-    };
-    folder.tidy().map_err(io("cannot tidy up the outbox in"))?;
-    let numbers = folder.generations().map_err(io("cannot read the generations of"))?;
-    let (roll, missing) = Roll::open(&folder, &numbers);
-    if numbers.is_empty() && !missing.is_empty() {
-        let what = format!("all its generations are gone ({} of them)", missing.len());
-        return Err(OpenError::HalfDeleted { dir: folder.dir().to_path_buf(), what });
-    }
-    let disk = Arc::clone(&options.disk);
-    let store = Store::new(folder, roll, roster, disk, Arc::clone(metrics));
-    Ok((Arc::new(store), Inventory { numbers, missing }))
 }

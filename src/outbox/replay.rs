@@ -35,7 +35,8 @@ impl Writer {
                 written
             });
             if let Err(error) = written {
-                CommitFailed { error: &error.to_string(), events: 0 }.tell(&self.metrics);
+                CommitFailed { error: &error.to_string(), events: 0, known: self.trouble.is_some() }
+                    .tell(&self.metrics);
                 self.trouble = Some(error.to_string());
                 self.abandon(no);
                 failed = true;

@@ -21,7 +21,7 @@ use super::generation::{Generation, Head, Identity};
 use super::rescue::{Doubt, Rescue};
 use super::roll::Roll;
 use super::slot::Slot;
-use super::{EngineFailure, ReadError, StoreError};
+use super::{EngineFailure, ReadError, StoreError, caution};
 use crate::clock::UnixMs;
 use crate::model::delivery::EventRef;
 use crate::model::roster::Roster;
@@ -198,10 +198,11 @@ impl Store {
             return Ok(generation);
         }
         self.recent().retain(|generation| generation.no() != no);
-        let generation = match self.open_anew(no) {
+        let generation = match self.open_anew(no, handle.know_only) {
             Ok(generation) => Arc::new(generation),
             Err(error) if handle.rescues < RESCUES_MAX && self.is_damage(&error) => {
-                handle.doubt = Some(Doubt { what: error.to_string(), know_only: handle.know_only, keep: true });
+                let keep = !matches!(error, StoreError::Unsure { .. });
+                handle.doubt = Some(Doubt { what: error.to_string(), know_only: handle.know_only, keep });
                 return Err(StoreError::InDoubt { generation: no });
             }
             Err(error) => return Err(error),
@@ -215,7 +216,7 @@ impl Store {
         Ok(generation)
     }
 
-    fn open_anew(&self, no: u32) -> Result<Generation, StoreError> {
+    fn open_anew(&self, no: u32, know_only: Option<u32>) -> Result<Generation, StoreError> {
         let dir = self.folder.generation(no);
         // Opening what is not there would put an empty one in its place. A folder that is gone may come back; the next start
         // misses it.
@@ -229,7 +230,7 @@ impl Store {
         let identity = Identity { no, mark: self.folder.mark(), roster: Arc::clone(&self.roster) };
         let mut tries = 0;
         loop {
-            match Generation::open(&dir, identity.clone(), Arc::clone(&self.disk)) {
+            match caution::open(&dir, &identity, &self.disk, know_only) {
                 // The last user may be closing it just now: sled holds its lock until it has.
                 Err(StoreError::Engine(EngineError::InUse { .. })) if tries < CLOSING_TRIES => {
                     tries += 1;
@@ -265,7 +266,7 @@ impl Store {
     /// Whether an error tells of damage to a generation, and not of a disk that refuses everything for a while.
     fn is_damage(&self, error: &StoreError) -> bool {
         let suspect = match error {
-            StoreError::Read(ReadError::Damaged(_)) => true,
+            StoreError::Read(ReadError::Damaged(_)) | StoreError::Unsure { .. } => true,
             StoreError::Engine(error) => error.suggests_damage(),
             StoreError::Read(ReadError::Engine(EngineFailure(error))) => error.suggests_damage(),
             _ => false,

@@ -3,7 +3,11 @@
 //! Everything is numbered without gaps, so that whatever is missing leaves one: heads begin where those before them end, the
 //! pieces of the stream of bodies too, and packs of states and attempts count up. Only the end can be missing without a gap;
 //! that is what the seal and the watermark are for.
+//!
+//! Not every gap is damage. A power cut may keep a later page of a commit and lose an earlier one; that commit was never
+//! acknowledged. So what lies behind the watermark counts as lost only where a whole later commit follows it.
 
+use std::io;
 use std::ops::Range;
 
 use super::carve::Carved;
@@ -20,8 +24,10 @@ pub(super) struct Survey {
     pub(super) events_end: u32,
     /// Numbers of events that are gone.
     pub(super) events_gone: Vec<Range<u32>>,
-    /// Events whose body is gone, and how many they are; only so many are named.
+    /// Events whose body is gone; no more than [`IDS_MAX`] are named.
     pub(super) without_body: Vec<String>,
+    /// One more than the highest number of a pack of states that there is or was.
+    pub(super) state_packs_end: u32,
     /// Packs of states, attempts and endpoint names that are gone.
     pub(super) packs_gone: u64,
     /// The seal, where it is there.
@@ -42,23 +48,29 @@ impl Survey {
     }
 }
 
+/// A pack of heads.
+#[derive(Clone, Copy, Debug)]
+struct HeadPack {
+    first: u32,
+    end: u32,
+    ends_commit: bool,
+}
+
 /// Goes through what was carved, and leaves out what does not belong: what is left of commits that never finished, and events
 /// from number `know_only` on. `durable` is what there must be at least.
-pub(super) fn survey(carved: &mut Carved, durable: Watermark, know_only: Option<u32>) -> std::io::Result<Survey> {
+pub(super) fn survey(carved: &mut Carved, durable: Watermark, know_only: Option<u32>) -> io::Result<Survey> {
     let mut survey = Survey { seal: read_row(carved, &key(keys::SEAL, 0))?, ..Survey::default() };
     let sealed = survey.seal.map(|seal| seal.events);
     let promised = durable.events.max(sealed.unwrap_or(0)).min(know_only.unwrap_or(u32::MAX));
     let limit = know_only.or(sealed).unwrap_or(u32::MAX);
-    survey_heads(carved, &mut survey, promised, limit)?;
-    survey_bodies(carved, &mut survey)?;
-    for (kind, promised) in [(keys::STATES, durable.state_packs), (keys::ATTEMPTS, 0), (keys::NAME, 0)] {
-        let (mut there, mut end) = (0, 0);
-        for number in carved.numbers(kind) {
-            there += 1;
-            end = number + 1;
-        }
-        survey.packs_gone += end.max(u64::from(promised)) - there;
-    }
+    let bodies = Bodies::of(carved)?;
+    let packs = head_packs(carved, limit)?;
+    survey_heads(carved, &mut survey, &bodies, packs, promised)?;
+    survey.without_body = without_body(carved, &bodies)?;
+    survey.state_packs_end = survey_packs(carved, &mut survey, keys::STATES, durable.state_packs);
+    survey_packs(carved, &mut survey, keys::ATTEMPTS, durable.attempt_packs);
+    let names: Vec<u64> = carved.numbers(keys::NAME).collect();
+    survey.packs_gone += names.last().map_or(0, |last| last + 1 - names.len() as u64);
     // A generation that was rescued lacks what it lacked then, and that was told.
     if survey.seal.is_some_and(|seal| seal.rescued) {
         survey.events_gone.clear();
@@ -68,42 +80,48 @@ pub(super) fn survey(carved: &mut Carved, durable: Watermark, know_only: Option<
     Ok(survey)
 }
 
-fn survey_heads(carved: &mut Carved, survey: &mut Survey, promised: u32, limit: u32) -> std::io::Result<()> {
-    let packs: Vec<u64> = carved.numbers(keys::HEADS).collect();
-    let mut end = 0;
-    // Packs of a commit whose last one has not come yet, and where the first of them begins.
-    let mut open: Vec<(u64, u32)> = Vec::new();
-    for number in packs {
+/// The packs of heads that belong together, in order.
+fn head_packs(carved: &mut Carved, limit: u32) -> io::Result<Vec<HeadPack>> {
+    let numbers: Vec<u64> = carved.numbers(keys::HEADS).collect();
+    let mut packs: Vec<HeadPack> = Vec::with_capacity(numbers.len());
+    for number in numbers {
         let key = key(keys::HEADS, number);
         let found = carved.get(&key)?;
         let pack = found.as_deref().and_then(|value| head_pack(&key, value));
-        let (Some((flags, rows)), Ok(first)) = (pack, u32::try_from(number)) else {
-            carved.leave_out(&key);
-            continue;
-        };
-        // One that lies within another is left of a commit that never finished, and whose numbers were given again.
-        if first < end || first >= limit {
-            carved.leave_out(&key);
-            continue;
-        }
-        if first > end {
-            survey.events_gone.push(end..first);
-        }
-        end = first + rows;
-        if flags & COMMIT_ENDS == 0 {
-            open.push((number, first));
-        } else {
-            open.clear();
+        let end = packs.last().map_or(0, |pack| pack.end);
+        match (pack, u32::try_from(number)) {
+            // One that lies within another is left of a commit that never finished, and whose numbers were given again.
+            (Some((flags, rows)), Ok(first)) if first >= end && first < limit => {
+                packs.push(HeadPack { first, end: first + rows, ends_commit: flags & COMMIT_ENDS != 0 });
+            }
+            _ => carved.leave_out(&key),
         }
     }
+    Ok(packs)
+}
+
+fn survey_heads(
+    carved: &mut Carved,
+    survey: &mut Survey,
+    bodies: &Bodies,
+    mut packs: Vec<HeadPack>,
+    promised: u32,
+) -> io::Result<()> {
     // A commit at the end without its last pack was never acknowledged, unless it is known to have been.
-    if let Some(&(_, first)) = open.first()
-        && first >= promised
-    {
-        for (number, _) in &open {
-            carved.leave_out(&key(keys::HEADS, *number));
+    let finished = packs.iter().rposition(|pack| pack.ends_commit).map_or(0, |last| last + 1);
+    leave_out_from(carved, &mut packs, finished, promised);
+    // Nor was the last one, if something of it is missing.
+    let before = packs.len().saturating_sub(1);
+    let start = packs[..before].iter().rposition(|pack| pack.ends_commit).map_or(0, |last| last + 1);
+    if !is_whole(carved, bodies, &packs, start)? {
+        leave_out_from(carved, &mut packs, start, promised);
+    }
+    let mut end = 0;
+    for pack in &packs {
+        if pack.first > end {
+            survey.events_gone.push(end..pack.first);
         }
-        end = first;
+        end = pack.end;
     }
     if end < promised {
         survey.events_gone.push(end..promised);
@@ -113,36 +131,91 @@ fn survey_heads(carved: &mut Carved, survey: &mut Survey, promised: u32, limit: 
     Ok(())
 }
 
-/// Finds the events whose body has a gap.
-fn survey_bodies(carved: &Carved, survey: &mut Survey) -> std::io::Result<()> {
-    let mut gaps: Vec<Range<u64>> = Vec::new();
-    let mut end = 0;
-    carved.scan(keys::BODY, 0, |found, value| {
-        let start = keys::number(&found).unwrap_or(0);
-        if start > end {
-            gaps.push(end..start);
+/// Whether the commit that begins with pack number `start` has all its heads and bodies.
+fn is_whole(carved: &Carved, bodies: &Bodies, packs: &[HeadPack], start: usize) -> io::Result<bool> {
+    let mut end = start.checked_sub(1).and_then(|before| packs.get(before)).map_or(0, |pack| pack.end);
+    let Some(first) = packs.get(start) else { return Ok(true) };
+    for pack in &packs[start..] {
+        if pack.first != end {
+            return Ok(false);
         }
-        end = end.max(start + frame::open(&found, &value).map_or(0, <[u8]>::len) as u64);
-        true
-    })?;
-    let whole = |range: Range<u64>| {
-        let at = gaps.partition_point(|gap| gap.end <= range.start);
-        range.end <= end && gaps.get(at).is_none_or(|gap| gap.start >= range.end)
-    };
+        end = pack.end;
+    }
+    let mut whole = true;
+    each_head_from(carved, first.first, |_, row| whole &= bodies.has(row))?;
+    Ok(whole)
+}
+
+/// Leaves out the packs from number `from` on, if they were never promised.
+fn leave_out_from(carved: &mut Carved, packs: &mut Vec<HeadPack>, from: usize, promised: u32) {
+    if packs.get(from).is_some_and(|pack| pack.first >= promised) {
+        for pack in packs.drain(from..) {
+            carved.leave_out(&key(keys::HEADS, u64::from(pack.first)));
+        }
+    }
+}
+
+/// Counts what is missing of packs that count up, and leaves out what lies behind a gap that nobody promised to be none.
+/// Returns the number of the next pack.
+fn survey_packs(carved: &mut Carved, survey: &mut Survey, kind: u8, promised: u32) -> u32 {
+    let mut end = 0;
+    for number in carved.numbers(kind).collect::<Vec<_>>() {
+        if number > end && end >= u64::from(promised) {
+            carved.leave_out(&key(kind, number));
+            continue;
+        }
+        survey.packs_gone += number - end;
+        end = number + 1;
+    }
+    survey.packs_gone += u64::from(promised).saturating_sub(end);
+    u32::try_from(end).unwrap_or(u32::MAX).max(promised)
+}
+
+/// Which parts of the stream of bodies are there.
+struct Bodies {
+    gaps: Vec<Range<u64>>,
+    end: u64,
+}
+
+impl Bodies {
+    fn of(carved: &Carved) -> io::Result<Self> {
+        let (mut gaps, mut end) = (Vec::new(), 0);
+        carved.scan(keys::BODY, 0, |found, value| {
+            let start = keys::number(&found).unwrap_or(0);
+            if start > end {
+                gaps.push(end..start);
+            }
+            end = end.max(start + frame::open(&found, &value).map_or(0, <[u8]>::len) as u64);
+            true
+        })?;
+        Ok(Self { gaps, end })
+    }
+
+    fn has(&self, row: &HeadRow<'_>) -> bool {
+        let bytes = u64::from(row.extras_bytes) + u64::from(row.body_bytes);
+        let (start, end) = (row.offset, row.offset + bytes);
+        let at = self.gaps.partition_point(|gap| gap.end <= start);
+        bytes == 0 || (end <= self.end && self.gaps.get(at).is_none_or(|gap| gap.start >= end))
+    }
+}
+
+fn without_body(carved: &Carved, bodies: &Bodies) -> io::Result<Vec<String>> {
     let mut without = Vec::new();
     each_numbered_head(carved, |_, row| {
-        let bytes = u64::from(row.extras_bytes) + u64::from(row.body_bytes);
-        if bytes > 0 && !whole(row.offset..row.offset + bytes) && without.len() < IDS_MAX {
+        if !bodies.has(row) && without.len() < IDS_MAX {
             without.push(row.id.to_owned());
         }
     })?;
-    survey.without_body = without;
-    Ok(())
+    Ok(without)
 }
 
 /// Calls `each` with every head that was carved, and its number.
-pub(super) fn each_numbered_head(carved: &Carved, mut each: impl FnMut(u32, &HeadRow<'_>)) -> std::io::Result<()> {
-    carved.scan(keys::HEADS, 0, |found, value| {
+pub(super) fn each_numbered_head(carved: &Carved, each: impl FnMut(u32, &HeadRow<'_>)) -> io::Result<()> {
+    each_head_from(carved, 0, each)
+}
+
+fn each_head_from(carved: &Carved, from: u32, mut each: impl FnMut(u32, &HeadRow<'_>)) -> io::Result<()> {
+    carved.scan(keys::HEADS, u64::from(from), |found, value| {
         let first = keys::number(&found).and_then(|first| u32::try_from(first).ok());
         if let (Some(mut seq), Ok(payload)) = (first, frame::open(&found, &value)) {
             // The survey left out packs that cannot be read to their end.
@@ -160,7 +233,7 @@ fn head_pack(key: &Key, value: &[u8]) -> Option<(u8, u32)> {
     rows::unpack(frame::open(key, value).ok()?, |_: HeadRow<'_>| true).ok()
 }
 
-fn read_row<R: for<'a> serde::Deserialize<'a>>(carved: &Carved, key: &Key) -> std::io::Result<Option<R>> {
+fn read_row<R: for<'a> serde::Deserialize<'a>>(carved: &Carved, key: &Key) -> io::Result<Option<R>> {
     let Some(value) = carved.get(key)? else { return Ok(None) };
     Ok(frame::open(key, &value).ok().and_then(|payload| rows::decode_single(payload).ok()))
 }

@@ -20,6 +20,7 @@ use super::{frame, rows};
 pub(super) struct Watermark {
     pub(super) events: u32,
     pub(super) state_packs: u32,
+    pub(super) attempt_packs: u32,
     /// How often the generation was opened before.
     pub(super) epoch: u32,
 }
@@ -73,7 +74,7 @@ mod tests {
         assert_eq!(read(dir.path()), Watermark::default());
         let file = WatermarkFile::open(dir.path(), Mark::new([3; 8])).unwrap();
         for (events, state_packs) in [(1, 0), (70_000, 900), (3, 7)] {
-            let watermark = Watermark { events, state_packs, epoch: 2 };
+            let watermark = Watermark { events, state_packs, attempt_packs: 9, epoch: 2 };
             file.note(watermark);
             assert_eq!(read(dir.path()), watermark);
         }

@@ -79,6 +79,7 @@ pub(super) struct Writer {
     pub(super) why_shut: String,
     pub(super) begin_again: MonoMs,
     pub(super) seal_again: MonoMs,
+    pub(super) mend_again: MonoMs,
 }
 
 /// The writer's queues.
@@ -230,7 +231,8 @@ impl Writer {
                 }
             }
             Err(error) => {
-                CommitFailed { error: &error.to_string(), events: events.len() }.tell(&self.metrics);
+                CommitFailed { error: &error.to_string(), events: events.len(), known: self.trouble.is_some() }
+                    .tell(&self.metrics);
                 self.abandon_current(Some(acknowledged));
                 self.trouble = Some(error.to_string());
                 self.judge_room();
@@ -299,7 +301,7 @@ impl Writer {
     fn set_endpoint_state(&mut self, endpoint: EndpointNo, state: EndpointState) -> Result<(), AcceptError> {
         let name = self.store.roster().name(endpoint);
         self.endpoints.set(name, state).map_err(|error| {
-            CommitFailed { error: &error.to_string(), events: 0 }.tell(&self.metrics);
+            CommitFailed { error: &error.to_string(), events: 0, known: false }.tell(&self.metrics);
             AcceptError::Failed
         })
     }
@@ -364,6 +366,8 @@ impl Writer {
     /// Lets go of the current generation after a failure. `know_only`: only so many of its events were acknowledged.
     pub(super) fn abandon_current(&mut self, know_only: Option<u32>) {
         if let Some(current) = self.current.take() {
+            // What was written lazily is handed to the file; an engine that has failed refuses, and that is known.
+            let _ = current.generation.flush();
             self.abandon_from(current.slot.no(), know_only);
             drop(current);
         }
@@ -381,6 +385,9 @@ impl Writer {
         }
         // It looks at what it forgets, so that is let go of only then.
         let unsynced = self.outcomes.unsynced.remove(&no);
+        if let Some(generation) = &unsynced {
+            let _ = generation.flush();
+        }
         self.store.forget(no, know_only);
         drop(unsynced);
     }

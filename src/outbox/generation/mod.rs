@@ -172,6 +172,11 @@ impl Generation {
         self.tail().seq
     }
 
+    /// How many packs of delivery states it holds.
+    pub(in crate::outbox) fn state_packs(&self) -> u32 {
+        self.tail().state_pack
+    }
+
     /// Bytes of its events, as [`Generation::append_events`] counts them.
     pub(in crate::outbox) fn bytes(&self) -> u64 {
         let tail = *self.tail();
@@ -201,10 +206,11 @@ impl Generation {
 
     /// Makes everything written so far durable.
     pub(in crate::outbox) fn sync(&self) -> Result<(), StoreError> {
-        let Tail { seq, state_pack, .. } = *self.tail();
+        let Tail { seq, state_pack, attempt_pack, .. } = *self.tail();
         self.shelf.engine()?.sync()?;
         if let Some(watermark) = &self.watermark {
-            watermark.note(Watermark { events: seq, state_packs: state_pack, epoch: self.mark.epoch });
+            let (state_packs, attempt_packs) = (state_pack, attempt_pack);
+            watermark.note(Watermark { events: seq, state_packs, attempt_packs, epoch: self.mark.epoch });
         }
         Ok(())
     }

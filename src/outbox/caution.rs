@@ -1,0 +1,128 @@
+//! Opening a database without letting the engine destroy it.
+//!
+//! Where sled's log cannot be read to its end, sled overwrites the rest of that segment and every segment behind it, and only
+//! then opens or panics: one damaged byte costs all that was written after it, though it lies intact on the disk. So sled is
+//! let at a file only where it has written it up itself and nobody since, or when it has been looked through and a copy
+//! stands by. A copy that is found later, since a crash came in between, is a second source for a rescue.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use super::carve::Carved;
+use super::disk::SharedDisk;
+use super::generation::{Generation, Identity};
+use super::survey::{self, Survey};
+use super::watermark::{self, Watermark};
+use super::{ReadError, StoreError};
+
+/// The copy that stands by.
+pub(super) fn copy_path(dir: &Path) -> PathBuf {
+    dir.join("db.before")
+}
+
+/// Opens the generation in `dir`. `know_only`: only so many of its events count.
+///
+/// # Errors
+/// [`ReadError::Damaged`] where something is missing, [`StoreError::Unsure`] where the engine would lose what nobody promised
+/// to keep; the file is then as it was.
+pub(super) fn open(
+    dir: &Path,
+    identity: &Identity,
+    disk: &SharedDisk,
+    know_only: Option<u32>,
+) -> Result<Generation, StoreError> {
+    let engine = || Generation::open(dir, identity.clone(), Arc::clone(disk));
+    if !dir.join("db").exists() && !dir.join("conf").exists() {
+        return engine();
+    }
+    if copy_path(dir).exists() {
+        return Err(unsure(identity.no, "a crash came while the engine opened it".to_owned()));
+    }
+    if written_up(dir) {
+        return engine();
+    }
+    let io = |what| move |source| StoreError::Io { what, generation: identity.no, source };
+    let mut carved = Carved::open(dir, identity.mark).map_err(io("cannot read"))?;
+    let durable = watermark::read(dir);
+    let survey = survey::survey(&mut carved, durable, know_only).map_err(io("cannot read"))?;
+    drop(carved);
+    let loss = survey.loss();
+    if !loss.is_none() {
+        return Err(damaged(identity.no, &loss.to_string()));
+    }
+    if let Err(error) = fs::copy(dir.join("db"), copy_path(dir)) {
+        // Nothing is missing, and a full disk gets room by what is delivered from this very generation.
+        tracing::debug!(generation = identity.no, %error, "a generation is opened without a copy of it");
+        let _ = fs::remove_file(copy_path(dir));
+        return engine();
+    }
+    match engine().and_then(|generation| lacks_nothing(generation, &survey, durable)) {
+        Ok(generation) => {
+            fs::remove_file(copy_path(dir)).map_err(io("cannot remove the copy of"))?;
+            Ok(generation)
+        }
+        // Somebody else has it open: nothing was done to it.
+        Err(error @ StoreError::Engine(super::engine::EngineError::InUse { .. })) => {
+            let _ = fs::remove_file(copy_path(dir));
+            Err(error)
+        }
+        Err(error) => {
+            put_back(dir).map_err(io("cannot put back the copy of"))?;
+            Err(error)
+        }
+    }
+}
+
+/// Whether the engine has written a snapshot of the whole log, and nothing after it: then it reads no log when it opens.
+fn written_up(dir: &Path) -> bool {
+    let changed = |path: &Path| fs::metadata(path).and_then(|data| data.modified()).ok();
+    let snapshots = || -> io::Result<Option<SystemTime>> {
+        let mut newest = None;
+        for entry in fs::read_dir(dir)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            if name.to_string_lossy().starts_with("snap.") {
+                newest = newest.max(changed(&entry.path()));
+            }
+        }
+        Ok(newest)
+    };
+    let (db, snapshot) = (changed(&dir.join("db")), snapshots().ok().flatten());
+    matches!((db, snapshot), (Some(db), Some(snapshot)) if db < snapshot)
+}
+
+fn lacks_nothing(generation: Generation, survey: &Survey, durable: Watermark) -> Result<Generation, StoreError> {
+    let (events, state_packs) = (generation.events(), generation.state_packs());
+    if generation.rescued() || (events >= survey.events_end && state_packs >= survey.state_packs_end) {
+        return Ok(generation);
+    }
+    let what = format!(
+        "the engine has {events} of {} events and {state_packs} of {} packs of delivery states",
+        survey.events_end, survey.state_packs_end
+    );
+    // What a power cut tore was never acknowledged; that more of it is there than the engine knows is no damage.
+    let promised = events < durable.events || state_packs < durable.state_packs;
+    Err(if promised { damaged(generation.no(), &what) } else { unsure(generation.no(), what) })
+}
+
+/// Undoes what the engine did to its file. Its snapshots tell of the file that it left behind, so they go.
+fn put_back(dir: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with("snap.") {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    fs::rename(copy_path(dir), dir.join("db"))
+}
+
+fn unsure(generation: u32, what: String) -> StoreError {
+    StoreError::Unsure { generation, what }
+}
+
+fn damaged(no: u32, what: &str) -> StoreError {
+    ReadError::Damaged(format!("generation {no}: {what}")).into()
+}

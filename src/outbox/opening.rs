@@ -1,0 +1,61 @@
+//! What stands before the generations are opened: the file of endpoint states, and the roll.
+
+use std::sync::Arc;
+
+use super::endpoints::EndpointStates;
+use super::folder::Folder;
+use super::recovery::Inventory;
+use super::roll::Roll;
+use super::store::Store;
+use super::{EndpointStateList, OpenError, OutboxOptions};
+use crate::model::roster::Roster;
+use crate::observe::Metrics;
+
+/// What endpoints or operators asked for. A file that is damaged is set aside, and all endpoints count as active: a daemon
+/// that does not start would lose more.
+pub(super) fn open_endpoints(folder: &Folder) -> Result<(EndpointStates, EndpointStateList), OpenError> {
+    let path = folder.endpoints();
+    let endpoints = match EndpointStates::open(path.clone(), folder.mark()) {
+        Err(OpenError::Damaged { what, .. }) => {
+            let aside = path.with_extension("damaged");
+            tracing::error!(
+                %what,
+                aside = %aside.display(),
+                "the file with the states of the endpoints is damaged and was set aside: all endpoints are active now, \
+                 also those that were paused or disabled"
+            );
+            std::fs::rename(&path, &aside).map_err(|source| OpenError::Io {
+                what: "cannot set aside",
+                path: path.clone(),
+                source,
+            })?;
+            EndpointStates::open(path, folder.mark())?
+        }
+        other => other?,
+    };
+    let states = endpoints.all();
+    Ok((endpoints, states))
+}
+
+/// The store without its generations, and which there are.
+pub(super) fn open_store(
+    folder: Folder,
+    options: &OutboxOptions,
+    roster: Arc<Roster>,
+    metrics: &Arc<Metrics>,
+) -> Result<(Arc<Store>, Inventory), OpenError> {
+    let io = |what| {
+        let path = folder.dir().to_path_buf();
+        move |source| OpenError::Io { what, path, source }
+    };
+    folder.tidy().map_err(io("cannot tidy up the outbox in"))?;
+    let numbers = folder.generations().map_err(io("cannot read the generations of"))?;
+    let (roll, missing) = Roll::open(&folder, &numbers);
+    if numbers.is_empty() && !missing.is_empty() {
+        let what = format!("all its generations are gone ({} of them)", missing.len());
+        return Err(OpenError::HalfDeleted { dir: folder.dir().to_path_buf(), what });
+    }
+    let disk = Arc::clone(&options.disk);
+    let store = Store::new(folder, roll, roster, disk, Arc::clone(metrics));
+    Ok((Arc::new(store), Inventory { numbers, missing }))
+}
