@@ -216,6 +216,8 @@ fn summarise(store: &super::store::Store, slot: &Slot, now: UnixMs) -> Result<()
     store.read(slot, |generation| {
         let version = generation.version();
         let fold = recovery::fold_generation(generation, now)?;
+        // The writer may have written since it chose this generation. A summary must not outlive what it tells.
+        generation.sync()?;
         let life = slot.life(|life| *life);
         // The start counts what waits anew; what else the fold cannot know is taken from what is known.
         let life = super::slot::Life { pending: fold.waiting.len() as u64, ..life };

@@ -409,28 +409,20 @@ impl Plan {
             self.world.operate(endpoint, LaneState::Active);
         }
         self.world.rest();
-        let mut step = SECOND_MS;
-        for _ in 0..60 {
-            if self.is_over() || self.world.ledger().unfinished().is_empty() {
-                break;
+        self.run_out();
+        let harmed = self.world.ledger().is_harmed();
+        if harmed && !self.is_over() {
+            // Whatever is damaged is met by reading it; what was lost of it is told, and the rest goes on at the next start.
+            self.world.read_all();
+            self.world.stop(true);
+            self.world.start();
+            self.run_out();
+            if !self.is_over() {
+                self.world.audit_damages();
             }
-            self.world.advance(step);
-            // A wall clock that was set back may put a retry off by as much as it was set back.
-            step = (step * 2).min(2 * DAY_MS);
         }
         if self.is_over() {
             return;
-        }
-        let unfinished = self.world.ledger().unfinished();
-        if !unfinished.is_empty() {
-            self.world.ledger().breach(format!("these never end: {unfinished:?}"));
-            return;
-        }
-        self.world.advance(20 * SECOND_MS);
-        self.world.advance(SECOND_MS);
-        let harmed = self.world.ledger().is_harmed();
-        if harmed {
-            self.world.audit_damages();
         }
         let page = self.random.usize(1..30);
         self.world.audit_all(page);
@@ -448,5 +440,30 @@ impl Plan {
             self.world.ledger().breach(format!("{left} generations are left long after retention"));
         }
         self.world.stop(true);
+    }
+
+    /// Time runs until nothing is left to do.
+    fn run_out(&mut self) {
+        if self.is_over() {
+            return;
+        }
+        self.world.rest();
+        let (mut step, mut left) = (SECOND_MS, 60);
+        while !self.is_over() && left > 0 && !self.world.ledger().unfinished().is_empty() {
+            self.world.advance(step);
+            // A wall clock that was set back may put a retry off by as much as it was set back.
+            step = (step * 2).min(2 * DAY_MS);
+            left -= 1;
+        }
+        let unfinished = self.world.ledger().unfinished();
+        if !unfinished.is_empty() {
+            self.world.ledger().breach(format!("these never end: {unfinished:?}"));
+        }
+        // Faults are felt for a while; what was damaged has no other way to tell that it is done.
+        let harmed = self.world.ledger().is_harmed();
+        let more_ms = if harmed { self.world.setup.retention_ms / 4 } else { 0 };
+        for ms in [20 * SECOND_MS, SECOND_MS, more_ms] {
+            self.world.advance(ms);
+        }
     }
 }

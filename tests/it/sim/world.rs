@@ -178,6 +178,11 @@ impl World {
         !life.disk.trouble().any() && life.time.mono() >= life.troubled_until
     }
 
+    /// Whether the dispatcher knows what the outbox has told.
+    fn has_heard_all(&self) -> bool {
+        self.life().held_back == 0 && self.life().news.is_empty()
+    }
+
     fn heard(&self, cut_before: bool) -> Heard {
         let limited = self.setup.size_bytes_max != u64::MAX;
         Heard { now: self.now(), cut: cut_before || self.cut(), calm: self.calm() && !limited }
@@ -594,6 +599,7 @@ impl World {
         match wait(self.life().outbox.find(&EventId::parse(id).unwrap())) {
             Ok(found) => found,
             Err(error) => {
+                self.tell(format!("event {id} cannot be read: {error}"));
                 if self.calm() && !self.life().damaged {
                     self.ledger().breach(format!("event {id} cannot be read: {error}"));
                 }
@@ -630,7 +636,7 @@ impl World {
     /// Compares some events, chosen by `pick`, with what the outbox tells of them. Only at a rest, and while
     /// nothing is cut or wrong: what the disk refused is not there to be read.
     pub fn audit(&mut self, pick: impl Fn(usize) -> bool) {
-        if self.cut() || !self.calm() || self.life().held_back > 0 {
+        if self.cut() || !self.calm() || !self.has_heard_all() {
             return;
         }
         let posts: Vec<usize> = self.ledger().to_audit().into_iter().filter(|post| pick(*post)).collect();
@@ -649,8 +655,11 @@ impl World {
     /// Compares everything.
     pub fn audit_all(&mut self, page: usize) {
         self.audit(|_| true);
-        if self.cut() || !self.calm() || self.life().held_back > 0 {
+        if self.cut() || !self.calm() || !self.has_heard_all() {
             return;
+        }
+        if !self.ledger().is_harmed() {
+            self.audit_told_damages();
         }
         if let Some(listed) = self.list(page) {
             let now = self.now();
@@ -658,24 +667,38 @@ impl World {
         }
     }
 
-    /// Compares what was damaged with what is said of it, once everything was read and mended.
-    pub fn audit_damages(&mut self) {
-        let ids: Vec<(usize, String)> = {
-            let ledger = self.ledger();
-            ledger.to_audit().into_iter().map(|post| (post, ledger.posts()[post].id.clone())).collect()
-        };
-        for round in 0..4 {
-            for (post, id) in &ids {
-                let found = self.find(id);
-                if round == 3 {
-                    let now = self.now();
-                    self.ledger().audit(*post, found.as_ref(), false, now);
-                }
+    /// Reads everything, more than once, so that whatever is damaged is met and mended.
+    pub fn read_all(&mut self) {
+        for _ in 0..4 {
+            let ids: Vec<String> = {
+                let ledger = self.ledger();
+                ledger.to_audit().into_iter().map(|post| ledger.posts()[post].id.clone()).collect()
+            };
+            for id in ids {
+                self.find(&id);
             }
             self.advance(2_000);
         }
+    }
+
+    /// Compares what was damaged with what is said of it, once everything was read and mended, and nothing waits any more.
+    pub fn audit_damages(&mut self) {
+        let posts = self.ledger().to_audit();
+        for post in posts {
+            let id = self.ledger().posts()[post].id.clone();
+            let (found, now) = (self.find(&id), self.now());
+            self.ledger().audit(post, found.as_ref(), false, now);
+            self.ledger().audit_harmed_end(post, found.as_ref());
+        }
+        self.audit_told_damages();
+    }
+
+    /// Compares the damage that is told with what is missing.
+    pub fn audit_told_damages(&mut self) {
         let damages = self.life().outbox.damages();
-        self.tell(format!("damage told: {damages:?}"));
+        if !damages.is_empty() {
+            self.tell(format!("damage told: {damages:?}"));
+        }
         self.ledger().audit_damages(&damages);
     }
 

@@ -43,6 +43,8 @@ pub struct Post {
     pub quiet_since: UnixMs,
     /// Whether it has been past retention already: the clock may have been set back since.
     pub expired: bool,
+    /// Whether it was refused with 503 and came back with a restart. Another may have taken its id meanwhile.
+    pub revenant: bool,
 }
 
 /// How an answer was heard.
@@ -59,7 +61,7 @@ impl Post {
     /// An event that is handed in now.
     pub fn new(id: String, id_given: bool, key: Option<String>, content: Content, now: Now) -> Self {
         let at = now.wall;
-        Self { id, id_given, key, content, at, fate: Fate::Asked, place: None, quiet_since: at, expired: false }
+        Self { id, id_given, key, content, at, fate: Fate::Asked, place: None, quiet_since: at, expired: false, revenant: false }
     }
 
     /// As the API would hand it to the outbox.
@@ -169,7 +171,7 @@ impl Ledger {
         for (other, sure) in rivals {
             if sure {
                 self.breach(format!("{} was stored beside {}", self.name(post), self.name(other)));
-            } else if self.posts[other].fate == Fate::Stored && !self.is_shaky(other) {
+            } else if self.posts[other].fate == Fate::Stored && !self.is_shaky(other) && !self.posts[other].revenant {
                 self.posts[other].fate = Fate::Gone;
             } else if self.posts[other].fate == Fate::Maybe && !heard.cut {
                 self.posts[other].fate = Fate::Refused;
@@ -191,7 +193,10 @@ impl Ledger {
         others.sort_unstable();
         others.dedup();
         let judged = others.into_iter().filter_map(|other| match self.posts[other].fate {
-            Fate::Stored => Some((other, !self.may_be_gone(other, now) && !self.is_shaky(other))),
+            Fate::Stored => {
+                let sure = !self.may_be_gone(other, now) && !self.is_shaky(other) && !self.posts[other].revenant;
+                Some((other, sure))
+            }
             Fate::Maybe | Fate::Asked => Some((other, false)),
             Fate::Refused | Fate::Repeat | Fate::Gone => None,
         });
@@ -234,7 +239,7 @@ impl Ledger {
         self.is_finished(post) && (self.posts[post].expired || self.is_expired(post, now.wall))
     }
 
-    fn is_expired(&self, post: usize, wall: UnixMs) -> bool {
+    pub(super) fn is_expired(&self, post: usize, wall: UnixMs) -> bool {
         wall.since(self.posts[post].quiet_since) >= self.retention_ms
     }
 

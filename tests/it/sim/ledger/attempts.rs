@@ -290,11 +290,10 @@ impl Ledger {
         self.breaches.extend(late);
     }
 
-    /// Deliveries that are not finished, in words.
+    /// Deliveries that are not finished, in words; without those of damaged generations, which may end without an attempt.
     pub fn unfinished(&self) -> Vec<String> {
         let open = self.deliveries.iter().filter(|(way, delivery)| {
-            let told = delivery.due.is_some() || !self.is_shaky(way.0);
-            self.posts[way.0].fate == Fate::Stored && delivery.last().is_pending() && told
+            self.posts[way.0].fate == Fate::Stored && delivery.last().is_pending() && !self.is_shaky(way.0)
         });
         open.map(|(way, delivery)| format!("{}: {:?}", self.way(*way), delivery.last())).collect()
     }

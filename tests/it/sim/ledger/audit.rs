@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use webhookd::model::delivery::{Progress, Standing, Waiting};
-use webhookd::outbox::{Damage, EventSummary, StoredEvent};
+use webhookd::outbox::{Damage, EventSummary, StoredDelivery, StoredEvent};
 
 use super::{Delivery, Fate, Ledger, Now, Point, Stand, attempts};
 
@@ -18,7 +18,10 @@ impl Ledger {
             }
             match self.posts[*post].fate {
                 Fate::Stored => {}
-                Fate::Maybe => self.store(*post, now),
+                Fate::Maybe => {
+                    self.store(*post, now);
+                    self.posts[*post].revenant = true;
+                }
                 _ => self.breach(format!("{} waits after a restart", self.way(way))),
             }
             self.waits(way, waiting, now);
@@ -85,11 +88,17 @@ impl Ledger {
 
     /// What the outbox tells of an event by its id. `calm`: nothing is wrong with the disk.
     pub fn audit(&mut self, post: usize, found: Option<&StoredEvent>, calm: bool, now: Now) {
-        let found = found.filter(|found| found.event.traceparent.as_deref() == Some(post.to_string().as_str()));
+        let is_it = |found: &&StoredEvent| found.event.traceparent.as_deref() == Some(post.to_string().as_str());
+        if self.posts[post].revenant && found.is_some_and(|found| !is_it(&found)) {
+            return;
+        }
+        let found = found.filter(is_it);
         let Some(found) = found else {
             match self.posts[post].fate {
                 Fate::Maybe if calm && !self.is_shaky(post) => self.posts[post].fate = Fate::Refused,
                 Fate::Stored if self.may_be_gone(post, now) => self.posts[post].fate = Fate::Gone,
+                // Its deliveries may have ended without an attempt, and retention may have come after that.
+                Fate::Stored if self.is_shaky(post) && self.is_expired(post, now.wall) => {}
                 Fate::Stored if self.is_shaky(post) => drop(self.missing.insert(post)),
                 Fate::Stored => self.breach(format!("{} is lost", self.name(post))),
                 _ => {}
@@ -171,6 +180,16 @@ impl Ledger {
         }
     }
 
+    /// What is left of a damaged generation must end like everything else.
+    pub fn audit_harmed_end(&mut self, post: usize, found: Option<&StoredEvent>) {
+        let pending = |one: &&StoredDelivery| matches!(one.standing, Standing::Pending { .. });
+        let of_ours = |one: &&StoredDelivery| self.endpoints.iter().any(|endpoint| endpoint.name == one.endpoint);
+        let left = found.and_then(|found| found.deliveries.iter().filter(of_ours).find(pending));
+        if let Some(left) = left {
+            self.breach(format!("{} never ends: {left:?}", self.name(post)));
+        }
+    }
+
     /// What is missing of damaged generations must be named.
     pub fn audit_damages(&mut self, damages: &[Damage]) {
         let mut missing: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
@@ -186,6 +205,9 @@ impl Ledger {
                 let names: Vec<String> = posts.iter().map(|post| self.name(*post)).collect();
                 self.breach(format!("{named} events are named as lost with generation {generation}, and these are: {names:?}"));
             }
+        }
+        for damage in damages.iter().filter(|damage| !self.harmed.contains(&damage.generation)) {
+            self.breaches.push(format!("damage is told where there was none: {damage:?}"));
         }
         let strayed: BTreeSet<u32> =
             self.strayed.iter().filter_map(|post| Some(self.posts[*post].place?.generation)).collect();
