@@ -150,6 +150,9 @@ impl Plan {
                 return;
             }
             self.end();
+            if !self.world.ledger().breaches().is_empty() {
+                return;
+            }
         }
         self.begin();
         if !self.is_over() {
@@ -430,6 +433,8 @@ impl Plan {
         if self.is_over() || harmed {
             return;
         }
+        // A clock that was set back puts retention off by as much.
+        self.world.set_wall(self.world.latest_wall());
         // Retention leaves nothing but the generation that takes events, and perhaps the one that was sealed last.
         let retention_ms = self.world.setup.retention_ms;
         for ms in [retention_ms, 11 * SECOND_MS, retention_ms, 11 * SECOND_MS, 2 * DAY_MS, retention_ms, SECOND_MS] {
@@ -437,7 +442,9 @@ impl Plan {
         }
         let left = self.world.generations();
         if left > 2 {
-            self.world.ledger().breach(format!("{left} generations are left long after retention"));
+            let listed = self.world.list(100);
+            let files = self.world.files();
+            self.world.ledger().breach(format!("{left} generations are left long after retention, with {listed:?}: {:?}", files));
         }
         self.world.stop(true);
     }
@@ -449,7 +456,9 @@ impl Plan {
         }
         self.world.rest();
         let (mut step, mut left) = (SECOND_MS, 60);
-        while !self.is_over() && left > 0 && !self.world.ledger().unfinished().is_empty() {
+        let harmed = self.world.ledger().is_harmed();
+        let waits = |world: &World| !world.ledger().unfinished().is_empty() || (harmed && world.pending() > 0);
+        while !self.is_over() && left > 0 && waits(&self.world) {
             self.world.advance(step);
             // A wall clock that was set back may put a retry off by as much as it was set back.
             step = (step * 2).min(2 * DAY_MS);
@@ -459,11 +468,8 @@ impl Plan {
         if !unfinished.is_empty() {
             self.world.ledger().breach(format!("these never end: {unfinished:?}"));
         }
-        // Faults are felt for a while; what was damaged has no other way to tell that it is done.
-        let harmed = self.world.ledger().is_harmed();
-        let more_ms = if harmed { self.world.setup.retention_ms / 4 } else { 0 };
-        for ms in [20 * SECOND_MS, SECOND_MS, more_ms] {
-            self.world.advance(ms);
-        }
+        // Faults are felt for a while.
+        self.world.advance(20 * SECOND_MS);
+        self.world.advance(SECOND_MS);
     }
 }

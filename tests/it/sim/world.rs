@@ -64,6 +64,7 @@ pub struct World {
     folders: u32,
     data: PathBuf,
     wall: UnixMs,
+    latest_wall: UnixMs,
     life: Option<Life>,
 }
 
@@ -142,7 +143,7 @@ impl World {
         let home = tempfile::Builder::new().prefix("webhookd-sim-").tempdir_in(in_memory()).unwrap();
         let data = home.path().join("0");
         let ledger = Arc::new(Mutex::new(ledger));
-        Self { setup, story: Story::new(), ledger, behaviours, home, folders: 0, data, wall, life: None }
+        Self { setup, story: Story::new(), ledger, behaviours, home, folders: 0, data, wall, latest_wall: wall, life: None }
     }
 
     pub fn ledger(&self) -> MutexGuard<'_, Ledger> {
@@ -482,6 +483,7 @@ impl World {
     /// Sets the wall clock alone.
     pub fn set_wall(&mut self, wall: UnixMs) {
         let before = self.wall();
+        self.latest_wall = self.latest_wall();
         self.wall = wall;
         if let Some(life) = &self.life {
             life.clock.set_wall(wall);
@@ -546,6 +548,13 @@ impl World {
         format!("[{post}] {id}{key} ({} B to {:?}{later})", content.len, content.targets)
     }
 
+    /// Deliveries that the dispatcher has not finished.
+    pub fn pending(&self) -> u64 {
+        let life = self.life();
+        let health = life.runtime.block_on(life.control.endpoints()).expect("the dispatcher answers");
+        health.iter().map(|one| one.pending).sum()
+    }
+
     /// Changes how an endpoint behaves.
     pub fn behave(&mut self, endpoint: usize, behaviour: Behaviour) {
         self.behaviours[endpoint] = behaviour;
@@ -563,9 +572,7 @@ impl World {
         let cut = self.cut();
         let name = format!("e{endpoint}");
         if state == LaneState::Active {
-            // What it lets go may begin before the answer comes.
-            let now = self.now();
-            self.ledger().operated(endpoint, state, true, now);
+            self.ledger().opens(endpoint);
         }
         let life = self.life();
         let answer = life.runtime.block_on(async {
@@ -700,6 +707,16 @@ impl World {
             self.tell(format!("damage told: {damages:?}"));
         }
         self.ledger().audit_damages(&damages);
+    }
+
+    /// The latest that the wall clock ever showed.
+    pub fn latest_wall(&self) -> UnixMs {
+        self.wall().max(self.latest_wall)
+    }
+
+    /// What lies in the data folder.
+    pub fn files(&self) -> Vec<String> {
+        disk::listing(&self.data).into_iter().map(|(path, len, _)| format!("{} {len}", path.display())).collect()
     }
 
     /// The wall clock between two lives.

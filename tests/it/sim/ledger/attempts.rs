@@ -210,19 +210,25 @@ impl Ledger {
         }
     }
 
-    /// An operator has closed or opened a lane. `cut`: the image of a crash was taken before or meanwhile.
+    /// An operator is about to open a lane: what waits may go before the answer comes.
+    pub fn opens(&mut self, endpoint: usize) {
+        let lane = &mut self.lanes[endpoint];
+        if lane.closed.take().is_some() {
+            lane.held = None;
+        }
+        lane.states.insert(LaneState::Active);
+    }
+
+    /// An operator has opened or closed a lane. `cut`: the image of a crash was taken before or meanwhile.
     pub fn operated(&mut self, endpoint: usize, state: LaneState, cut: bool, now: Now) {
         let lane = &mut self.lanes[endpoint];
-        if state == LaneState::Active {
-            if lane.closed.take().is_some() {
-                lane.held = None;
-            }
-            lane.states.insert(state);
-        } else {
+        if state != LaneState::Active {
             // The answer has come: from here on nothing begins, not even in this moment.
             lane.close(state, i128::from(now.mono.0) - 1);
         }
-        if !cut {
+        // What it let go may have closed it again.
+        let closed_again = state == LaneState::Active && lane.closed.is_some();
+        if !cut && !closed_again {
             lane.states = [state].into();
         }
     }
