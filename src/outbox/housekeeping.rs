@@ -216,6 +216,13 @@ pub(super) fn summarise(store: &super::store::Store, slot: &Slot, now: UnixMs) -
     store.read(slot, |generation| {
         let version = generation.version();
         let fold = recovery::fold_generation(generation, now)?;
+        // The writer may have written since it chose this generation. A summary must not outlive what it tells.
+        if let Err(error) = generation.sync() {
+            // As after any failed fsync: it is written anew before it is used again.
+            tracing::debug!(generation = slot.no(), %error, "a generation could not be synced for its summary");
+            store.forget(slot.no(), None);
+            return Ok(());
+        }
         let life = slot.life(|life| *life);
         // The start counts what waits anew; what else the fold cannot know is taken from what is known.
         let life = super::slot::Life { pending: fold.waiting.len() as u64, ..life };

@@ -252,7 +252,10 @@ impl Store {
             Err(StoreError::Gone) => return Ok(None),
             Err(error) => return Err(error),
         };
-        act(&generation).map(Some).map_err(|error| {
+        let read = act(&generation);
+        // Whoever opens it anew holds the handle's lock and waits until nobody has it open any more.
+        drop(generation);
+        read.map(Some).map_err(|error| {
             let error = StoreError::from(error);
             let mut handle = slot.handle();
             if handle.rescues < RESCUES_MAX && self.is_damage(&error) {

@@ -21,6 +21,7 @@ mod long_schedule;
 mod power;
 mod retry;
 mod routing;
+mod sim;
 mod store;
 mod telling;
 mod wire;
