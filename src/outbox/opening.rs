@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::endpoints::EndpointStates;
 use super::folder::Folder;
 use super::recovery::Inventory;
-use super::roll::Roll;
+use super::roll::{Difference, Roll};
 use super::store::Store;
 use super::{EndpointStateList, OpenError, OutboxOptions};
 use crate::model::roster::Roster;
@@ -49,8 +49,16 @@ pub(super) fn open_store(
         move |source| OpenError::Io { what, path, source }
     };
     folder.tidy().map_err(io("cannot tidy up the outbox in"))?;
-    let numbers = folder.generations().map_err(io("cannot read the generations of"))?;
-    let (roll, missing) = Roll::open(&folder, &numbers);
+    let mut numbers = folder.generations().map_err(io("cannot read the generations of"))?;
+    let (_, Difference { unborn, .. }) = Roll::open(&folder, &numbers);
+    for no in unborn {
+        // A crash came before its file was made, so nothing was ever stored in it.
+        if !folder.generation(no).join("db").exists() {
+            folder.remove_generation(no).map_err(io("cannot remove an unfinished generation of"))?;
+            numbers.retain(|other| *other != no);
+        }
+    }
+    let (roll, Difference { missing, .. }) = Roll::open(&folder, &numbers);
     if numbers.is_empty() && !missing.is_empty() {
         let what = format!("all its generations are gone ({} of them)", missing.len());
         return Err(OpenError::HalfDeleted { dir: folder.dir().to_path_buf(), what });

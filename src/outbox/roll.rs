@@ -50,10 +50,20 @@ impl Row {
     }
 }
 
+/// How the roll and the folder differ.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Difference {
+    /// On the roll, and not there.
+    pub(super) missing: Vec<u32>,
+    /// There, and newer than any that was ever on the roll: a crash came while they were made. None where the roll could not
+    /// be read.
+    pub(super) unborn: Vec<u32>,
+}
+
 impl Roll {
-    /// Reads the roll, and tells which numbers on it are not among those that are `there`. A roll that is missing or damaged
-    /// is made anew of those.
-    pub(super) fn open(folder: &Folder, there: &[u32]) -> (Self, Vec<u32>) {
+    /// Reads the roll, and tells how it differs from those that are `there`. A roll that is missing or damaged is made anew
+    /// of those.
+    pub(super) fn open(folder: &Folder, there: &[u32]) -> (Self, Difference) {
         let path = folder.roll();
         let found = read(folder);
         if found.is_none() && !there.is_empty() {
@@ -62,11 +72,13 @@ impl Roll {
                 "the roll of generations is missing or damaged; it is made anew of those that are there"
             );
         }
+        let newest = found.as_ref().map_or(u32::MAX, |row| row.newest);
+        let unborn = there.iter().copied().filter(|no| *no > newest).collect();
         let row = found.unwrap_or_default();
         let missing = row.numbers().into_iter().filter(|no| !there.contains(no)).collect();
         let newest = row.newest.max(there.last().copied().unwrap_or(0));
         let row = Row::of(newest, &there.iter().copied().collect());
-        (Self { path, mark: folder.mark(), row }, missing)
+        (Self { path, mark: folder.mark(), row }, Difference { missing, unborn })
     }
 
     /// The highest number that was ever given.
@@ -119,18 +131,20 @@ mod tests {
     fn what_was_on_the_roll_and_is_gone_is_missed_once_the_roll_is_read_again() {
         let dir = tempfile::tempdir().unwrap();
         let folder = Folder::open(&dir.path().join("data")).unwrap();
-        let (mut roll, missing) = Roll::open(&folder, &[]);
-        assert!(missing.is_empty());
+        let (mut roll, difference) = Roll::open(&folder, &[]);
+        assert_eq!(difference, Difference::default());
         for no in [1, 2, 3, 90] {
             roll.add(no).unwrap();
         }
         roll.remove(90).unwrap();
-        let (roll, missing) = Roll::open(&folder, &[1, 3]);
-        assert_eq!(missing, [2]);
+        let (roll, difference) = Roll::open(&folder, &[1, 3, 91]);
+        assert_eq!(difference, Difference { missing: vec![2], unborn: vec![91] });
+        assert_eq!(roll.newest(), 91);
+        let (roll, _) = Roll::open(&folder, &[1, 3]);
         assert_eq!(roll.newest(), 90, "a number is not given twice");
         std::fs::write(folder.roll(), b"garbage").unwrap();
-        let (roll, missing) = Roll::open(&folder, &[1, 3]);
-        assert!(missing.is_empty());
+        let (roll, difference) = Roll::open(&folder, &[1, 3]);
+        assert_eq!(difference, Difference::default(), "nobody can tell");
         assert_eq!(roll.newest(), 3);
     }
 
