@@ -120,7 +120,7 @@ impl Rescue<'_> {
         let (known, last_at) = self.ids(no, carved)?;
         let identity = Identity { no, mark, roster: Arc::clone(self.roster) };
         let generation = Generation::adopt(engine, &dir, identity, survey.events_end)?;
-        generation.seal(&known, last_at, Some(survey.lacks))?;
+        generation.seal(&known, last_at, true)?;
         Ok(())
     }
 

@@ -174,19 +174,8 @@ pub(super) struct IndexRow {
 pub(super) struct SealRow {
     pub(super) events: u32,
     pub(super) last_at: UnixMs,
-    /// What is missing in it where it was saved from a damaged one: that is known and was told.
-    pub(super) lacks: Option<Lacks>,
-}
-
-/// How much is missing in a generation that was saved from a damaged one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Lacks {
-    /// Events.
-    pub(super) events: u64,
-    /// Bodies.
-    pub(super) bodies: u64,
-    /// Packs between others.
-    pub(super) packs: u64,
+    /// Whether it was saved from a damaged one: what is missing in it is known and was told.
+    pub(super) rescued: bool,
 }
 
 /// That no delivery of a generation is pending, and since when.

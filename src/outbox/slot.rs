@@ -124,7 +124,7 @@ impl Slot {
     pub(super) fn seal(&self, generation: &Generation) -> Result<(), StoreError> {
         let last_at = self.life(|life| life.last_at);
         // Ids are added by the thread that seals; until it is done the others find them as before.
-        if let Some(filter) = self.live_ids(|known| generation.seal(known, last_at, None)) {
+        if let Some(filter) = self.live_ids(|known| generation.seal(known, last_at, generation.rescued())) {
             self.set_filter(filter?);
         }
         Ok(())

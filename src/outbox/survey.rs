@@ -15,7 +15,7 @@ use super::carve::Carved;
 use super::damage::{IDS_MAX, Loss};
 use super::frame;
 use super::keys::{self, Key, key};
-use super::rows::{self, COMMIT_ENDS, HeadRow, Lacks, SealRow, StateRow};
+use super::rows::{self, COMMIT_ENDS, HeadRow, SealRow, StateRow};
 use super::watermark::Watermark;
 
 /// What a generation holds and lacks.
@@ -31,8 +31,6 @@ pub(super) struct Survey {
     pub(super) state_packs_end: u32,
     /// Packs of states, attempts and endpoint names that are gone.
     pub(super) packs_gone: u64,
-    /// What will be missing in what is saved of it.
-    pub(super) lacks: Lacks,
     /// The seal, where it is there.
     pub(super) seal: Option<SealRow>,
 }
@@ -40,7 +38,7 @@ pub(super) struct Survey {
 impl Survey {
     /// What of it is a loss.
     pub(super) fn loss(&self) -> Loss {
-        let events_lost = self.events_lost();
+        let events_lost = self.events_gone.iter().map(|gone| u64::from(gone.end - gone.start)).sum();
         Loss {
             events_kept: u64::from(self.events_end) - events_lost,
             events_lost,
@@ -48,22 +46,6 @@ impl Survey {
             packs_lost: self.packs_gone,
             unknown: false,
         }
-    }
-
-    fn events_lost(&self) -> u64 {
-        self.events_gone.iter().map(|gone| u64::from(gone.end - gone.start)).sum()
-    }
-
-    /// A generation that was rescued lacks what it lacked then, and that was told. Where more is missing by now, all of it is
-    /// told once more: nobody can tell the new from the old.
-    fn forgive(&mut self, known: Lacks) {
-        if self.lacks.events <= known.events {
-            self.events_gone.clear();
-        }
-        if self.lacks.bodies <= known.bodies {
-            self.without_body.clear();
-        }
-        self.packs_gone = self.packs_gone.saturating_sub(known.packs);
     }
 }
 
@@ -85,39 +67,18 @@ pub(super) fn survey(carved: &mut Carved, durable: Watermark, know_only: Option<
     let bodies = Bodies::of(carved)?;
     let packs = head_packs(carved, limit)?;
     survey_heads(carved, &mut survey, &bodies, packs, promised)?;
-    let bodies_gone = without_body(carved, &bodies, &mut survey)?;
+    survey.without_body = without_body(carved, &bodies)?;
     survey.state_packs_end = survey_packs(carved, &mut survey, keys::STATES, durable.state_packs);
     survey_packs(carved, &mut survey, keys::ATTEMPTS, durable.attempt_packs);
-    survey.packs_gone += names_gone(carved, survey.seal.is_some_and(|seal| seal.lacks.is_some()))?;
-    survey.lacks = Lacks { events: survey.events_lost(), bodies: bodies_gone, packs: packs_between(carved) };
-    if let Some(known) = survey.seal.and_then(|seal| seal.lacks) {
-        survey.forgive(known);
+    let names: Vec<u64> = carved.numbers(keys::NAME).collect();
+    survey.packs_gone += names.last().map_or(0, |last| last + 1 - names.len() as u64);
+    // A generation that was rescued lacks what it lacked then, and that was told.
+    if survey.seal.is_some_and(|seal| seal.rescued) {
+        survey.events_gone.clear();
+        survey.without_body.clear();
+        survey.packs_gone = 0;
     }
     Ok(survey)
-}
-
-/// Endpoint names that are gone. In a generation that was `rescued` those that nobody uses are missing without harm.
-fn names_gone(carved: &Carved, rescued: bool) -> io::Result<u64> {
-    if rescued {
-        return Ok(nameless(carved)?.len() as u64);
-    }
-    let (mut there, mut end) = (0, 0);
-    for number in carved.numbers(keys::NAME) {
-        (there, end) = (there + 1, number + 1);
-    }
-    Ok(end - there)
-}
-
-/// Packs of states and attempts that are missing between others.
-fn packs_between(carved: &Carved) -> u64 {
-    let gaps = |kind| {
-        let (mut there, mut end) = (0, 0);
-        for number in carved.numbers(kind) {
-            (there, end) = (there + 1, number + 1);
-        }
-        end - there
-    };
-    gaps(keys::STATES) + gaps(keys::ATTEMPTS)
 }
 
 /// The packs of heads that belong together, in order.
@@ -239,18 +200,14 @@ impl Bodies {
     }
 }
 
-/// Names the events without body, and tells how many there are.
-fn without_body(carved: &Carved, bodies: &Bodies, survey: &mut Survey) -> io::Result<u64> {
-    let mut gone = 0;
+fn without_body(carved: &Carved, bodies: &Bodies) -> io::Result<Vec<String>> {
+    let mut without = Vec::new();
     each_numbered_head(carved, |_, row| {
-        if !bodies.has(row) {
-            gone += 1;
-            if survey.without_body.len() < IDS_MAX {
-                survey.without_body.push(row.id.to_owned());
-            }
+        if !bodies.has(row) && without.len() < IDS_MAX {
+            without.push(row.id.to_owned());
         }
     })?;
-    Ok(gone)
+    Ok(without)
 }
 
 /// Calls `each` with every head that was carved, and its number.

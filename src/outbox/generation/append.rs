@@ -10,8 +10,7 @@ use crate::model::text::OrderingKey;
 use crate::outbox::filter::Filter;
 use crate::outbox::keys::{self, key};
 use crate::outbox::rows::{
-    self, AttemptRow, COMMIT_ENDS, DoneRow, Extras, HeadRow, IndexRow, Lacks, PAYLOAD_BYTES_MAX, Packer, SealRow,
-    StateRow,
+    self, AttemptRow, COMMIT_ENDS, DoneRow, Extras, HeadRow, IndexRow, PAYLOAD_BYTES_MAX, Packer, SealRow, StateRow,
 };
 use crate::outbox::{StoreError, frame};
 
@@ -96,13 +95,13 @@ impl Generation {
         Ok(())
     }
 
-    /// Writes the id index, the filter and the seal: from here on the generation takes no events. `lacks`: what is missing
-    /// in it, where it was saved from a damaged one.
+    /// Writes the id index, the filter and the seal: from here on the generation takes no events. `rescued`: what is missing
+    /// in it is known.
     pub(in crate::outbox) fn seal(
         &self,
         ids: &HashMap<u64, u32>,
         last_at: UnixMs,
-        lacks: Option<Lacks>,
+        rescued: bool,
     ) -> Result<Filter, StoreError> {
         let mut index: Vec<IndexRow> = ids.iter().map(|(hash, seq)| IndexRow { hash: *hash, seq: *seq }).collect();
         index.sort_unstable();
@@ -129,7 +128,7 @@ impl Generation {
             self.engine()?.put(&key, frame::close(self.mark, &key, value))?;
         }
         let key = key(keys::SEAL, 0);
-        let seal = SealRow { events: self.events(), last_at, lacks };
+        let seal = SealRow { events: self.events(), last_at, rescued };
         self.engine()?.put(&key, rows::single(self.mark, &key, &seal)?)?;
         self.sync()?;
         Ok(filter)

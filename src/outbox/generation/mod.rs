@@ -185,7 +185,7 @@ impl Generation {
             rescued: false,
         };
         let seal = generation.sealed()?;
-        generation.rescued = seal.is_some_and(|seal| seal.lacks.is_some());
+        generation.rescued = seal.is_some_and(|seal| seal.rescued);
         generation.read_names()?;
         generation.find_tail()?;
         if let Some(seal) = seal {

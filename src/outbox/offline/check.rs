@@ -235,7 +235,7 @@ fn check_generation(folder: &Folder, no: u32, dir: &Path, quick: bool) -> Result
     let mut report = GenerationReport {
         generation: no,
         sealed: survey.seal.is_some(),
-        rescued: survey.seal.is_some_and(|seal| seal.lacks.is_some()),
+        rescued: survey.seal.is_some_and(|seal| seal.rescued),
         events: 0,
         without_body: 0,
         pending: 0,

@@ -125,9 +125,9 @@ fn a_seal_that_was_cut_short_does_not_hide_ids_from_the_next_one() {
     let ids = |count: u32| (0..count).map(|seq| (hash(seq), seq)).collect();
     let identity = Identity { no: 1, mark: Mark::new([1; 8]), roster };
     let generation = Generation::open(dir.path(), identity, RealDisk::shared()).unwrap();
-    generation.seal(&ids(3_000), START, None).unwrap();
+    generation.seal(&ids(3_000), START, false).unwrap();
     // Killed just before the seal itself, the generation would have taken more events after the restart.
-    generation.seal(&ids(9_000), START, None).unwrap();
+    generation.seal(&ids(9_000), START, false).unwrap();
     for seq in 0..9_000 {
         assert_eq!(generation.indexed(hash(seq)).unwrap(), Some(seq));
     }
