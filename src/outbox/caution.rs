@@ -35,7 +35,8 @@ pub(super) fn open(
     know_only: Option<u32>,
 ) -> Result<Generation, StoreError> {
     let engine = || Generation::open(dir, identity.clone(), Arc::clone(disk));
-    if !dir.join("db").exists() && !dir.join("conf").exists() {
+    // One that is just being made. Where a crash came amid that, it never held anything.
+    if !dir.join("db").exists() {
         return engine();
     }
     if copy_path(dir).exists() {
