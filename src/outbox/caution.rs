@@ -5,7 +5,7 @@
 //! let at a file only where it has written it up itself and nobody since, or when it has been looked through and a copy
 //! stands by. A copy that is found later, since a crash came in between, is a second source for a rescue.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -54,15 +54,21 @@ pub(super) fn open(
     if !loss.is_none() {
         return Err(damaged(identity.no, &loss.to_string()));
     }
-    if let Err(error) = fs::copy(dir.join("db"), copy_path(dir)) {
-        // Nothing is missing, and a full disk gets room by what is delivered from this very generation.
-        tracing::debug!(generation = identity.no, %error, "a generation is opened without a copy of it");
+    if let Err(source) = fs::copy(dir.join("db"), copy_path(dir)) {
         let _ = fs::remove_file(copy_path(dir));
+        if source.kind() != io::ErrorKind::StorageFull {
+            // Without a copy the engine had better not be let at a file on a disk that refuses.
+            return Err(io("cannot make a copy of")(source));
+        }
+        // Nothing is missing, and a full disk gets room by what is delivered from this very generation.
+        tracing::debug!(generation = identity.no, error = %source, "a generation is opened without a copy of it");
         return engine();
     }
     match engine().and_then(|generation| lacks_nothing(generation, &survey, durable)) {
         Ok(generation) => {
             fs::remove_file(copy_path(dir)).map_err(io("cannot remove the copy of"))?;
+            // One that comes back after a power cut costs the next start a rescue, and nothing else.
+            let _ = File::open(dir).and_then(|dir| dir.sync_all());
             Ok(generation)
         }
         // Somebody else has it open: nothing was done to it.
@@ -71,7 +77,7 @@ pub(super) fn open(
             Err(error)
         }
         Err(error) => {
-            put_back(dir).map_err(io("cannot put back the copy of"))?;
+            put_back(dir, disk).map_err(io("cannot put back the copy of"))?;
             Err(error)
         }
     }
@@ -110,14 +116,18 @@ fn lacks_nothing(generation: Generation, survey: &Survey, durable: Watermark) ->
 }
 
 /// Undoes what the engine did to its file. Its snapshots tell of the file that it left behind, so they go.
-fn put_back(dir: &Path) -> io::Result<()> {
+///
+/// Only here is the copy made durable: that takes a while, and is for nothing as long as the engine does no harm.
+fn put_back(dir: &Path, disk: &SharedDisk) -> io::Result<()> {
+    disk.sync_data(&File::open(copy_path(dir))?)?;
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
         if entry.file_name().to_string_lossy().starts_with("snap.") {
             fs::remove_file(entry.path())?;
         }
     }
-    fs::rename(copy_path(dir), dir.join("db"))
+    fs::rename(copy_path(dir), dir.join("db"))?;
+    File::open(dir)?.sync_all()
 }
 
 fn unsure(generation: u32, what: String) -> StoreError {

@@ -86,8 +86,7 @@ impl EngineError {
 /// One open sled database.
 #[derive(Debug)]
 pub(super) struct Engine {
-    /// There until the engine goes.
-    db: Option<sled::Db>,
+    db: Database,
     /// A second handle on sled's log, for `fdatasync`.
     log: File,
     disk: SharedDisk,
@@ -128,7 +127,8 @@ impl Engine {
                 .open()
         });
         let db = match opened {
-            Ok(result) => result.map_err(|source| EngineError::Sled { what: "cannot open the generation", source })?,
+            Ok(Ok(db)) => Database(Some(db)),
+            Ok(Err(source)) => return Err(EngineError::Sled { what: "cannot open the generation", source }),
             Err(_) => return Err(EngineError::Panicked("cannot open the generation")),
         };
         for name in ["conf", "db"] {
@@ -144,14 +144,14 @@ impl Engine {
             sync_dir(parent)?;
         }
         let log = File::options().read(true).write(true).open(&path).map_err(io("cannot open", &path))?;
-        Ok(Self { db: Some(db), log, disk, failed: AtomicBool::new(false), torn: AtomicBool::new(false) })
+        Ok(Self { db, log, disk, failed: AtomicBool::new(false), torn: AtomicBool::new(false) })
     }
 
     fn guarded<T>(&self, what: &'static str, act: impl FnOnce(&sled::Db) -> sled::Result<T>) -> Result<T, EngineError> {
         if self.failed.load(Ordering::Relaxed) {
             return Err(EngineError::Failed(what));
         }
-        let Some(db) = &self.db else { return Err(EngineError::Failed(what)) };
+        let Some(db) = &self.db.0 else { return Err(EngineError::Failed(what)) };
         match catch_unwind(AssertUnwindSafe(|| act(db))) {
             Ok(result) => result.map_err(|source| EngineError::Sled { what, source }),
             Err(_) => {
@@ -259,10 +259,14 @@ impl Engine {
     }
 }
 
-impl Drop for Engine {
-    /// sled syncs once more when it goes, and panics where the disk refuses.
+/// The database itself, there until it goes. sled syncs once more then, and panics where the disk refuses; an open that fails
+/// half way lets go of it as well.
+#[derive(Debug)]
+struct Database(Option<sled::Db>);
+
+impl Drop for Database {
     fn drop(&mut self) {
-        let db = self.db.take();
+        let db = self.0.take();
         let _ = catch_unwind(AssertUnwindSafe(|| drop(db)));
     }
 }

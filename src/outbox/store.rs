@@ -289,7 +289,7 @@ impl Store {
     /// Tries whether something small can be written and synced.
     pub(super) fn disk_works(&self) -> bool {
         let probe = self.folder.dir().join("outbox").join("probe");
-        let tried = fs::File::create(&probe).and_then(|mut file| {
+        let tried = self.disk.before_write().and_then(|()| fs::File::create(&probe)).and_then(|mut file| {
             file.write_all(&[0; 4096])?;
             self.disk.sync_data(&file)
         });
@@ -402,6 +402,12 @@ impl Store {
             }
         }
         self.recent().retain(|generation| generation.no() != no);
+    }
+
+    /// Whether a generation is open.
+    #[cfg(test)]
+    pub(super) fn is_open(&self, no: u32) -> bool {
+        self.slot(no).is_some_and(|slot| slot.handle().generation.strong_count() > 0)
     }
 
     /// Closes every generation that nobody else holds.

@@ -2,6 +2,8 @@
 
 mod damage;
 mod faults;
+mod room;
+mod start;
 
 use std::fs::File;
 use std::io;
@@ -25,6 +27,7 @@ struct Bench {
     clock: Arc<ManualClock>,
     generation_bytes: u64,
     retention_ms: u64,
+    free_bytes_min: Option<u64>,
     disk: Arc<MoodyDisk>,
 }
 
@@ -79,6 +82,7 @@ impl Bench {
             clock,
             generation_bytes: u64::MAX,
             retention_ms: 1_000_000,
+            free_bytes_min: Some(0),
             disk: Arc::default(),
         }
     }
@@ -89,7 +93,7 @@ impl Bench {
             retention_ms: self.retention_ms,
             size_bytes_max: u64::MAX,
             durability: Durability::Fsync,
-            free_bytes_min: Some(0),
+            free_bytes_min: self.free_bytes_min,
             generation_bytes: self.generation_bytes,
             disk: Arc::clone(&self.disk) as SharedDisk,
         };

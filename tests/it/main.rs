@@ -19,6 +19,7 @@ mod lanes;
 mod life;
 mod listing;
 mod long_schedule;
+mod power;
 mod retry;
 mod routing;
 mod telling;

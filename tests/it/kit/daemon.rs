@@ -44,6 +44,7 @@ pub(crate) struct Setup {
     delivery: String,
     endpoints: String,
     token: Option<String>,
+    data: Option<PathBuf>,
 }
 
 impl Setup {
@@ -56,7 +57,14 @@ impl Setup {
             delivery: "allow_networks = [\"127.0.0.0/8\", \"::1/128\"]\njitter = 0\n".to_owned(),
             endpoints: String::new(),
             token: None,
+            data: None,
         }
+    }
+
+    /// Where the data folder is to be, instead of beside the config file.
+    pub(crate) fn data(mut self, path: PathBuf) -> Self {
+        self.data = Some(path);
+        self
     }
 
     /// Lines for `[api]`.
@@ -137,17 +145,18 @@ impl Setup {
             Some(token) => client.with_token(token),
             None => client,
         };
+        let data = self.data.unwrap_or_else(|| dir.path().join("data"));
         let config = format!(
             "[api]\nlisten = \"{listen}\"\n{}\n[storage]\ndir = \"{}\"\n{}\n[delivery]\n{}{}",
             self.api,
-            dir.path().join("data").display(),
+            data.display(),
             self.storage,
             self.delivery,
             self.endpoints,
         );
-        std::fs::create_dir(dir.path().join("data")).expect("a data folder");
+        std::fs::create_dir(&data).expect("a data folder");
         std::fs::write(dir.path().join("webhookd.toml"), config).expect("a config file");
-        Daemon { dir, listen, client, child: None }
+        Daemon { dir, data, listen, client, child: None }
     }
 }
 
@@ -155,6 +164,7 @@ impl Setup {
 #[derive(Debug)]
 pub(crate) struct Daemon {
     dir: TempDir,
+    data: PathBuf,
     listen: String,
     client: Client,
     child: Option<Child>,
@@ -184,7 +194,7 @@ impl Daemon {
     }
 
     pub(crate) fn data(&self) -> PathBuf {
-        self.dir.path().join("data")
+        self.data.clone()
     }
 
     /// Everything that the daemon wrote to its standard output and error so far, over all its starts.
@@ -203,18 +213,20 @@ impl Daemon {
     #[track_caller]
     pub(crate) fn run_with(&mut self, environment: &[(&str, &str)]) {
         self.spawn(environment);
-        let client = self.client.clone();
-        let ready = within(SOON, "the daemon is ready or has given up", || {
-            if let Some(child) = self.child.as_mut()
-                && let Some(status) = child.try_wait().expect("a child of ours")
-            {
-                return Some(Err(status));
-            }
-            client.try_send("GET", "/readyz", &[], "").is_ok_and(|reply| reply.status == 200).then_some(Ok(()))
-        });
+        let ready = within(SOON, "the daemon is ready or has given up", || self.ready_or_ended());
         if let Err(status) = ready {
             panic!("the daemon ended with {status} before it was ready:\n{}", self.log());
         }
+    }
+
+    /// Whether the process is ready, or how it ended; `None` while neither is so.
+    pub(crate) fn ready_or_ended(&mut self) -> Option<Result<(), ExitStatus>> {
+        if let Some(child) = self.child.as_mut()
+            && let Some(status) = child.try_wait().expect("a child of ours")
+        {
+            return Some(Err(status));
+        }
+        self.client.try_send("GET", "/readyz", &[], "").is_ok_and(|reply| reply.status == 200).then_some(Ok(()))
     }
 
     /// Starts the process, with these variables in its environment, and does not wait.
