@@ -103,7 +103,7 @@ fn written_up(dir: &Path) -> bool {
 
 fn lacks_nothing(generation: Generation, survey: &Survey, durable: Watermark) -> Result<Generation, StoreError> {
     let (events, state_packs) = (generation.events(), generation.state_packs());
-    if generation.rescued() || (events >= survey.events_end && state_packs >= survey.state_packs_end) {
+    if events >= survey.events_end && state_packs >= survey.state_packs_end {
         return Ok(generation);
     }
     let what = format!(

@@ -117,7 +117,7 @@ impl Generation {
                 .damaged(format!("events {} to {} are missing", tail.seq, durable.events - 1))
                 .into());
         }
-        if !generation.rescued && tail.state_pack < durable.state_packs {
+        if tail.state_pack < durable.state_packs {
             let missing = durable.state_packs - tail.state_pack;
             return Err(generation.damaged(format!("the last {missing} packs of delivery states are missing")).into());
         }
