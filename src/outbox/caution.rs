@@ -35,7 +35,8 @@ pub(super) fn open(
     know_only: Option<u32>,
 ) -> Result<Generation, StoreError> {
     let engine = || Generation::open(dir, identity.clone(), Arc::clone(disk));
-    if !dir.join("db").exists() && !dir.join("conf").exists() {
+    // One that is just being made. Where a crash came amid that, it never held anything.
+    if !dir.join("db").exists() {
         return engine();
     }
     if copy_path(dir).exists() {
@@ -102,7 +103,7 @@ fn written_up(dir: &Path) -> bool {
 
 fn lacks_nothing(generation: Generation, survey: &Survey, durable: Watermark) -> Result<Generation, StoreError> {
     let (events, state_packs) = (generation.events(), generation.state_packs());
-    if generation.rescued() || (events >= survey.events_end && state_packs >= survey.state_packs_end) {
+    if events >= survey.events_end && state_packs >= survey.state_packs_end {
         return Ok(generation);
     }
     let what = format!(

@@ -155,6 +155,8 @@ pub(super) enum StoreError {
     Resting,
     #[error("the generation was removed")]
     Gone,
+    #[error("the folder of generation {generation} is gone")]
+    Missing { generation: u32 },
     #[error("generation {generation}: {what}")]
     Unsure { generation: u32, what: String },
     #[error("generation {generation} is damaged and is being mended")]

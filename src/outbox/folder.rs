@@ -248,6 +248,14 @@ impl Folder {
         Ok(left)
     }
 
+    /// Whether a generation has no more than what the engine makes before its database.
+    pub(super) fn is_half_made(&self, no: u32) -> bool {
+        let early = |entry: io::Result<fs::DirEntry>| {
+            entry.is_ok_and(|entry| entry.file_name() == "conf" || entry.file_name() == "blobs")
+        };
+        fs::read_dir(self.generation(no)).is_ok_and(|mut entries| entries.all(early))
+    }
+
     /// What was set aside and is still there.
     pub(super) fn damages(&self) -> io::Result<Vec<Damage>> {
         let aside = self.entries()?.into_iter().filter(|(.., extension)| extension.starts_with(DAMAGED));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::endpoints::EndpointStates;
 use super::folder::Folder;
 use super::recovery::Inventory;
-use super::roll::{Difference, Roll};
+use super::roll::Roll;
 use super::store::Store;
 use super::{EndpointStateList, OpenError, OutboxOptions};
 use crate::model::roster::Roster;
@@ -50,15 +50,21 @@ pub(super) fn open_store(
     };
     folder.tidy().map_err(io("cannot tidy up the outbox in"))?;
     let mut numbers = folder.generations().map_err(io("cannot read the generations of"))?;
-    let (_, Difference { unborn, .. }) = Roll::open(&folder, &numbers);
-    for no in unborn {
-        // A crash came before its file was made, so nothing was ever stored in it.
-        if !folder.generation(no).join("db").exists() {
-            folder.remove_generation(no).map_err(io("cannot remove an unfinished generation of"))?;
-            numbers.retain(|other| *other != no);
-        }
+    // A crash may leave the newest half made. It is on no roll then, and never held anything.
+    if let Some(newest) = numbers.last().copied()
+        && folder.is_half_made(newest)
+        && !Roll::names(&folder, newest)
+    {
+        folder.remove_generation(newest).map_err(io("cannot tidy up the outbox in"))?;
+        numbers.pop();
     }
-    let (roll, Difference { missing, .. }) = Roll::open(&folder, &numbers);
+    let (mut roll, missing) = Roll::open(&folder, &numbers);
+    // From now on each of them is missed once it is gone. What is gone already is told first.
+    if missing.is_empty()
+        && let Err(error) = roll.save()
+    {
+        tracing::warn!(%error, "the roll of generations could not be written; it is tried again");
+    }
     if numbers.is_empty() && !missing.is_empty() {
         let what = format!("all its generations are gone ({} of them)", missing.len());
         return Err(OpenError::HalfDeleted { dir: folder.dir().to_path_buf(), what });

@@ -22,7 +22,6 @@ use super::damage::{self, Damage, Loss};
 use super::disk::SharedDisk;
 use super::engine::Engine;
 use super::folder::Folder;
-use super::frame::Mark;
 use super::generation::{Generation, Identity};
 use super::keys::{self, key};
 use super::rows::COMMIT_ENDS;
@@ -104,7 +103,15 @@ impl Rescue<'_> {
         let dir = self.folder.rescued(no);
         let mark = self.folder.mark();
         let engine = Engine::open(&dir, Arc::clone(self.disk))?;
-        name_the_nameless(&engine, carved, mark)?;
+        let io = |source| StoreError::Io { what: "cannot read", generation: no, source };
+        // Endpoints whose name is lost get one, so that their deliveries are kept, and shown.
+        for local in survey::nameless(carved, u32::MAX).map_err(io)? {
+            let key = key(keys::NAME, u64::from(local));
+            engine.put(&key, rows::single(mark, &key, &survey::name_for_nameless(local))?)?;
+        }
+        for (key, value) in survey.gaps.values(mark)? {
+            engine.put(&key, value)?;
+        }
         for kind in [keys::NAME, keys::BODY, keys::HEADS, keys::ATTEMPTS, keys::STATES] {
             let mut failure = Ok(());
             let scanned = carved.scan(kind, 0, |key, value| {
@@ -114,7 +121,7 @@ impl Rescue<'_> {
                 failure.is_ok()
             });
             failure?;
-            scanned.map_err(|source| StoreError::Io { what: "cannot read", generation: no, source })?;
+            scanned.map_err(io)?;
         }
         engine.sync()?;
         let (known, last_at) = self.ids(no, carved)?;
@@ -137,14 +144,4 @@ impl Rescue<'_> {
         scanned.map_err(|source| StoreError::Io { what: "cannot read", generation: no, source })?;
         Ok((known, last_at))
     }
-}
-
-/// Endpoints whose name is lost get one, so that their deliveries are kept, and shown.
-fn name_the_nameless(engine: &Engine, carved: &Carved, mark: Mark) -> Result<(), StoreError> {
-    let nameless = survey::nameless(carved);
-    for local in nameless.map_err(|source| StoreError::Io { what: "cannot read", generation: 0, source })? {
-        let key = key(keys::NAME, u64::from(local));
-        engine.put(&key, rows::single(mark, &key, &survey::name_for_nameless(local))?)?;
-    }
-    Ok(())
 }

@@ -339,7 +339,7 @@ impl Writer {
         let now = self.clock.wall();
         let life = Life { disorder_ms: 0, ..Life::unknown(now) };
         let slot = Slot::new(no, Ids::Live(HashMap::new()), life);
-        let generation = match self.store.open(&slot) {
+        let generation = match self.store.make(&slot) {
             Ok(generation) => generation,
             Err(error) => {
                 // Half a generation would stand in the way of the next try. Nothing was ever stored in it.

@@ -10,6 +10,7 @@ mod bad_input;
 mod commands;
 mod crash;
 mod crash_replay;
+mod damage;
 mod floors;
 mod guard;
 mod interop;

@@ -128,7 +128,7 @@ impl Generation {
                 .damaged(format!("events {} to {} are missing", tail.seq, durable.events - 1))
                 .into());
         }
-        if !generation.rescued && tail.state_pack < durable.state_packs {
+        if tail.state_pack < durable.state_packs {
             let missing = durable.state_packs - tail.state_pack;
             return Err(generation.damaged(format!("the last {missing} packs of delivery states are missing")).into());
         }
@@ -150,7 +150,7 @@ impl Generation {
     /// it is told as lost.
     pub(in crate::outbox) fn carved(carved: Carved, of: Identity, events: u32) -> Result<Self, StoreError> {
         let io = |source| StoreError::Io { what: "cannot read", generation: of.no, source };
-        let nameless = survey::nameless(&carved).map_err(io)?;
+        let nameless = survey::nameless(&carved, u32::MAX).map_err(io)?;
         let generation = Self {
             no: of.no,
             shelf: Shelf::Carved(carved),

@@ -221,7 +221,7 @@ impl Importing {
         let no = self.store.newest() + 1;
         let life = Life { disorder_ms: 0, ..Life::unknown(self.now) };
         let slot = Slot::new(no, Ids::Live(HashMap::new()), life);
-        let generation = self.store.open(&slot)?;
+        let generation = self.store.make(&slot)?;
         self.store.enroll(Arc::clone(&slot)).map_err(|source| StoreError::Io {
             what: "cannot put on the roll",
             generation: no,

@@ -5,31 +5,31 @@ use std::sync::OnceLock;
 use bytes::Bytes;
 
 /// Longest body, in bytes.
-pub const BODY_BYTES_MAX: usize = 300_000;
+pub(crate) const BODY_BYTES_MAX: usize = 300_000;
 const NOISE_BYTES: usize = 1 << 20;
 
 /// One content: what a producer says, apart from the id and the keys that it says it under.
 #[derive(Clone, Debug)]
-pub struct Content {
+pub(crate) struct Content {
     /// Its number: the fingerprint and the body follow from it.
-    pub no: u64,
+    pub(crate) no: u64,
     /// Bytes of the body.
-    pub len: usize,
+    pub(crate) len: usize,
     /// The endpoints that take it, in rising order.
-    pub targets: Vec<usize>,
+    pub(crate) targets: Vec<usize>,
     /// Not before this moment, in wall-clock milliseconds.
-    pub deliver_at: Option<u64>,
+    pub(crate) deliver_at: Option<u64>,
 }
 
 impl Content {
     /// Its body.
-    pub fn body(&self) -> Bytes {
+    pub(crate) fn body(&self) -> Bytes {
         let from = spread(self.no) as usize % (NOISE_BYTES - BODY_BYTES_MAX);
         noise().slice(from..from + self.len)
     }
 
     /// What tells it from another content under the same id.
-    pub fn fingerprint(&self) -> [u8; 16] {
+    pub(crate) fn fingerprint(&self) -> [u8; 16] {
         let (a, b) = (spread(self.no), spread(self.no ^ u64::MAX));
         let mut bytes = [0; 16];
         bytes[..8].copy_from_slice(&a.to_be_bytes());
@@ -39,7 +39,7 @@ impl Content {
 }
 
 /// Makes a number that looks like chance of one that counts (the finisher of SplitMix64).
-pub fn spread(n: u64) -> u64 {
+pub(crate) fn spread(n: u64) -> u64 {
     let n = n.wrapping_add(0x9E37_79B9_7F4A_7C15);
     let n = (n ^ (n >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     let n = (n ^ (n >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);

@@ -15,13 +15,13 @@ use webhookd::outbox::{Disk, Space};
 /// Bytes that are free while there is room, and while there is none.
 const ROOM: Space = Space { free_bytes: 1 << 30, total_bytes: 1 << 31 };
 /// The floor that the outbox is given, in bytes.
-pub const FREE_BYTES_MIN: u64 = 1 << 20;
+pub(crate) const FREE_BYTES_MIN: u64 = 1 << 20;
 /// How often a copy is made again.
 const COPIES_MAX: usize = 200;
 
 /// When the disk refuses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Refusal {
+pub(crate) enum Refusal {
     /// Never.
     #[default]
     Never,
@@ -50,18 +50,18 @@ impl Refusal {
 
 /// What is wrong with the disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Trouble {
+pub(crate) struct Trouble {
     /// fsync fails (EIO).
-    pub fsync: Refusal,
+    pub(crate) fsync: Refusal,
     /// Writes fail (ENOSPC).
-    pub write: Refusal,
+    pub(crate) write: Refusal,
     /// The file system is down to less than the floor.
-    pub no_room: bool,
+    pub(crate) no_room: bool,
 }
 
 impl Trouble {
     /// Whether anything is wrong, or will be.
-    pub fn any(self) -> bool {
+    pub(crate) fn any(self) -> bool {
         self != Self::default()
     }
 }
@@ -83,39 +83,39 @@ struct State {
 
 /// The disk of one life of the daemon.
 #[derive(Debug)]
-pub struct SimDisk {
+pub(crate) struct SimDisk {
     data: PathBuf,
     state: Mutex<State>,
 }
 
 impl SimDisk {
     /// A disk in order, with the data folder `data`.
-    pub fn of(data: &Path) -> Arc<Self> {
+    pub(crate) fn of(data: &Path) -> Arc<Self> {
         Arc::new(Self { data: data.to_path_buf(), state: Mutex::default() })
     }
 
     /// What is wrong just now.
-    pub fn trouble(&self) -> Trouble {
+    pub(crate) fn trouble(&self) -> Trouble {
         self.state().trouble
     }
 
     /// Changes what is wrong.
-    pub fn set_trouble(&self, trouble: Trouble) {
+    pub(crate) fn set_trouble(&self, trouble: Trouble) {
         self.state().trouble = trouble;
     }
 
     /// Has an image taken to `to`, after so many more writes and syncs.
-    pub fn take_image_after(&self, after: u32, to: PathBuf) {
+    pub(crate) fn take_image_after(&self, after: u32, to: PathBuf) {
         self.state().image = Some(Image { after, to });
     }
 
     /// Where the image lies, once it was taken.
-    pub fn taken(&self) -> Option<PathBuf> {
+    pub(crate) fn taken(&self) -> Option<PathBuf> {
         self.state().taken.clone()
     }
 
     /// Takes the image now, unless it was taken.
-    pub fn take_image_now(&self) {
+    pub(crate) fn take_image_now(&self) {
         let mut state = self.state();
         if let Some(image) = state.image.take() {
             copy_in_one_moment(&self.data, &image.to);
@@ -178,7 +178,7 @@ fn copy_in_one_moment(from: &Path, to: &Path) {
 type Entry = (PathBuf, u64, Option<SystemTime>);
 
 /// Every file with its size and the time it was changed; files that come and go meanwhile make it another list.
-pub fn listing(dir: &Path) -> Vec<Entry> {
+pub(crate) fn listing(dir: &Path) -> Vec<Entry> {
     let (mut found, mut folders) = (Vec::new(), vec![dir.to_path_buf()]);
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
@@ -208,7 +208,7 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
 }
 
 /// The generations in a data folder, each with its number, the oldest first.
-pub fn generations(data: &Path) -> Vec<(u32, PathBuf)> {
+pub(crate) fn generations(data: &Path) -> Vec<(u32, PathBuf)> {
     let entries = fs::read_dir(data.join("outbox")).into_iter().flatten().flatten();
     let mut found: Vec<_> =
         entries.filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path()))).collect();
@@ -217,7 +217,7 @@ pub fn generations(data: &Path) -> Vec<(u32, PathBuf)> {
 }
 
 /// Damages a generation of a folder that nobody uses. Tells which, and how; `None` where there is none to damage.
-pub fn damage(data: &Path, random: &mut fastrand::Rng) -> Option<(u32, String)> {
+pub(crate) fn damage(data: &Path, random: &mut fastrand::Rng) -> Option<(u32, String)> {
     let found = generations(data);
     let (no, dir) = found.get(random.usize(..found.len().max(1)))?.clone();
     let db = dir.join("db");
@@ -263,7 +263,7 @@ fn flip(path: &Path, at: u64, mask: u8) -> io::Result<()> {
 
 /// Puts beside the generations what a kill leaves behind between two steps of making, saving or removing one. None of it
 /// counts.
-pub fn leave_residue(data: &Path, random: &mut fastrand::Rng) -> Option<String> {
+pub(crate) fn leave_residue(data: &Path, random: &mut fastrand::Rng) -> Option<String> {
     let found = generations(data);
     let (no, dir) = found.get(random.usize(..found.len().max(1)))?.clone();
     let newest = found.last()?.0;

@@ -62,14 +62,21 @@ fn run(seed: u64) -> Result<Counts, String> {
     match catch_unwind(AssertUnwindSafe(|| plan::live(seed))) {
         Ok(Ok(counts)) => Ok(counts),
         Ok(Err(failure)) => Err(failure.to_string()),
-        Err(_) => Err(format!("seed {seed} panicked; repeat it with SIM_SEED={seed} SIM_TELL=1 cargo test --locked --test it sim::every_seed -- --nocapture")),
+        Err(_) => Err(format!(
+            "seed {seed} panicked; repeat it with SIM_SEED={seed} SIM_TELL=1 cargo test --locked --test it sim::every_seed -- --nocapture"
+        )),
     }
 }
 
 #[test]
 fn every_seed_keeps_what_was_promised() {
     if std::env::var_os("SIM_TELL").is_some() {
-        let _ = tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG).with_target(false).without_time().with_ansi(false).try_init();
+        let _ = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::DEBUG)
+            .with_target(false)
+            .without_time()
+            .with_ansi(false)
+            .try_init();
     }
     let seeds = seeds();
     let threads = from_environment("SIM_THREADS").unwrap_or(2) as usize;
@@ -90,5 +97,11 @@ fn every_seed_keeps_what_was_promised() {
     let (failures, counts) = (failures.into_inner().unwrap(), counts.into_inner().unwrap());
     let secs = begun.elapsed().as_secs_f64();
     println!("simulation: {} seeds in {secs:.1} s, {} failed: {counts}", seeds.len(), failures.len());
-    assert!(failures.is_empty(), "{} of {} seeds failed\n{}", failures.len(), seeds.len(), failures[..failures.len().min(from_environment("SIM_SHOWN").unwrap_or(3) as usize)].join("\n\n"));
+    assert!(
+        failures.is_empty(),
+        "{} of {} seeds failed\n{}",
+        failures.len(),
+        seeds.len(),
+        failures[..failures.len().min(from_environment("SIM_SHOWN").unwrap_or(3) as usize)].join("\n\n")
+    );
 }

@@ -13,7 +13,7 @@ use super::ledger::{Ledger, Now};
 
 /// How an endpoint behaves for a while.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Behaviour {
+pub(crate) enum Behaviour {
     /// Always the same answer, after so many milliseconds.
     Steady(Answer, u64),
     /// One attempt in so many is taken, the others meet the answer.
@@ -22,7 +22,7 @@ pub enum Behaviour {
 
 /// What comes of one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub(crate) enum Answer {
     /// 200.
     Taken,
     /// 200, and no more after this one.
@@ -45,7 +45,7 @@ pub enum Answer {
 
 /// What an answer means, as the contract has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Meaning {
+pub(crate) enum Meaning {
     /// The event was taken; `true`: and the endpoint is disabled.
     Delivered(bool),
     /// It is tried again; after so many milliseconds at least, where the answer named a time; `true`: the whole endpoint waits.
@@ -68,7 +68,7 @@ impl Behaviour {
 
 impl Answer {
     /// Its status, where an answer came.
-    pub fn status(self) -> Option<u16> {
+    pub(crate) fn status(self) -> Option<u16> {
         match self {
             Self::Taken | Self::TakenAsLast => Some(200),
             Self::Status(status) | Self::Later(status, _) => Some(status),
@@ -80,7 +80,7 @@ impl Answer {
     }
 
     /// What the contract says it means, to an endpoint with these permanent statuses.
-    pub fn meaning(self, permanent: &[u16], now: UnixMs) -> Meaning {
+    pub(crate) fn meaning(self, permanent: &[u16], now: UnixMs) -> Meaning {
         match self {
             Self::Taken => Meaning::Delivered(false),
             Self::TakenAsLast => Meaning::Delivered(true),
@@ -122,7 +122,7 @@ fn http_date(secs: u64) -> String {
 
 /// The lines to all endpoints, in one life of the daemon.
 #[derive(Debug)]
-pub struct Network {
+pub(crate) struct Network {
     clock: SharedClock,
     ledger: Arc<Mutex<Ledger>>,
     behaviours: Mutex<Vec<Behaviour>>,
@@ -133,23 +133,28 @@ pub struct Network {
 
 impl Network {
     /// Lines to endpoints that behave so.
-    pub fn new(clock: SharedClock, ledger: Arc<Mutex<Ledger>>, behaviours: Vec<Behaviour>, seed: u64) -> Arc<Self> {
+    pub(crate) fn new(
+        clock: SharedClock,
+        ledger: Arc<Mutex<Ledger>>,
+        behaviours: Vec<Behaviour>,
+        seed: u64,
+    ) -> Arc<Self> {
         Arc::new(Self { clock, ledger, behaviours: Mutex::new(behaviours), ends: Mutex::default(), seed })
     }
 
     /// Changes how one endpoint behaves.
-    pub fn behave(&self, endpoint: usize, behaviour: Behaviour) {
+    pub(crate) fn behave(&self, endpoint: usize, behaviour: Behaviour) {
         self.behaviours.lock().unwrap_or_else(PoisonError::into_inner)[endpoint] = behaviour;
     }
 
     /// Requests that will not end before the clock moves on.
-    pub fn held(&self) -> usize {
+    pub(crate) fn held(&self) -> usize {
         let now = self.clock.mono();
         self.ends.lock().unwrap_or_else(PoisonError::into_inner).iter().filter(|end| **end > now).count()
     }
 
     /// When the first of the requests under way ends.
-    pub fn next_end(&self) -> Option<MonoMs> {
+    pub(crate) fn next_end(&self) -> Option<MonoMs> {
         self.ends.lock().unwrap_or_else(PoisonError::into_inner).iter().min().copied()
     }
 
@@ -164,7 +169,7 @@ impl Network {
 
 /// The courier that the dispatcher is given.
 #[derive(Clone, Debug)]
-pub struct Wire(pub Arc<Network>);
+pub(crate) struct Wire(pub Arc<Network>);
 
 impl Courier for Wire {
     async fn attempt(&self, job: Job) -> Attempted {

@@ -24,7 +24,7 @@ const HOUR_MS: u64 = 60 * MINUTE_MS;
 const DAY_MS: u64 = 24 * HOUR_MS;
 
 /// Lives a seed through. Tells how much happened, or what did not hold.
-pub fn live(seed: u64) -> Result<Counts, Box<Failure>> {
+pub(crate) fn live(seed: u64) -> Result<Counts, Box<Failure>> {
     let mut random = fastrand::Rng::with_seed(spread(seed));
     let setup = setup(seed, &mut random);
     let endpoints = setup.endpoints.len();
@@ -136,7 +136,8 @@ impl Plan {
         for (at, endpoint) in endpoints.iter().enumerate() {
             let Endpoint { in_flight_max, permanent, retry, .. } = &**endpoint;
             let behaviour = self.world.behaviour(at);
-            self.world.tell(format!("e{at}: in flight {in_flight_max}, permanent {permanent:?}, {retry:?}, {behaviour:?}"));
+            self.world
+                .tell(format!("e{at}: in flight {in_flight_max}, permanent {permanent:?}, {retry:?}, {behaviour:?}"));
         }
     }
 
@@ -444,7 +445,9 @@ impl Plan {
         if left > 2 {
             let listed = self.world.list(100);
             let files = self.world.files();
-            self.world.ledger().breach(format!("{left} generations are left long after retention, with {listed:?}: {:?}", files));
+            self.world
+                .ledger()
+                .breach(format!("{left} generations are left long after retention, with {listed:?}: {:?}", files));
         }
         self.world.stop(true);
     }

@@ -8,19 +8,19 @@ const STORY_LINES_MAX: usize = 400;
 
 /// What happened in a run, act by act.
 #[derive(Debug, Default)]
-pub struct Story {
+pub(crate) struct Story {
     lines: Vec<String>,
     aloud: bool,
 }
 
 impl Story {
     /// A story that is also told while it happens, where `SIM_TELL` is set.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { lines: Vec::new(), aloud: std::env::var_os("SIM_TELL").is_some() }
     }
 
     /// Adds a line.
-    pub fn tell(&mut self, line: String) {
+    pub(crate) fn tell(&mut self, line: String) {
         if self.aloud {
             println!("{line}");
         }
@@ -30,10 +30,10 @@ impl Story {
 
 /// A run in which something did not hold.
 #[derive(Debug)]
-pub struct Failure {
-    pub seed: u64,
-    pub breaches: Vec<String>,
-    pub story: Story,
+pub(crate) struct Failure {
+    pub(crate) seed: u64,
+    pub(crate) breaches: Vec<String>,
+    pub(crate) story: Story,
 }
 
 impl fmt::Display for Failure {
@@ -52,7 +52,7 @@ macro_rules! counts {
     ($($name:ident $words:literal,)*) => {
         /// How much of everything there was.
         #[derive(Clone, Copy, Debug, Default)]
-        pub struct Counts {
+        pub(crate) struct Counts {
             $(pub $name: u64,)*
         }
 

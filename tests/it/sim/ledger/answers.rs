@@ -14,7 +14,7 @@ use crate::sim::content::Content;
 
 /// What became of an event that was handed in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
+pub(crate) enum Fate {
     /// No answer yet.
     Asked,
     /// It was acknowledged: it is there.
@@ -31,37 +31,48 @@ pub enum Fate {
 
 /// One event handed in. Its number in the ledger travels in its `traceparent`.
 #[derive(Debug)]
-pub struct Post {
-    pub id: String,
-    pub id_given: bool,
-    pub key: Option<String>,
-    pub content: Content,
-    pub at: UnixMs,
-    pub fate: Fate,
-    pub place: Option<EventRef>,
+pub(crate) struct Post {
+    pub(crate) id: String,
+    pub(crate) id_given: bool,
+    pub(crate) key: Option<String>,
+    pub(crate) content: Content,
+    pub(crate) at: UnixMs,
+    pub(crate) fate: Fate,
+    pub(crate) place: Option<EventRef>,
     /// Retention counts from here or later.
-    pub quiet_since: UnixMs,
+    pub(crate) quiet_since: UnixMs,
     /// Whether it has been past retention already: the clock may have been set back since.
-    pub expired: bool,
+    pub(crate) expired: bool,
     /// Whether it was refused with 503 and came back with a restart. Another may have taken its id meanwhile.
-    pub revenant: bool,
+    pub(crate) revenant: bool,
 }
 
 /// How an answer was heard.
 #[derive(Clone, Copy, Debug)]
-pub struct Heard {
-    pub now: Now,
+pub(crate) struct Heard {
+    pub(crate) now: Now,
     /// The image of the crash was taken before or while it came: it is not known which.
-    pub cut: bool,
+    pub(crate) cut: bool,
     /// Nothing has been wrong with the disk for a while, and there is room.
-    pub calm: bool,
+    pub(crate) calm: bool,
 }
 
 impl Post {
     /// An event that is handed in now.
-    pub fn new(id: String, id_given: bool, key: Option<String>, content: Content, now: Now) -> Self {
+    pub(crate) fn new(id: String, id_given: bool, key: Option<String>, content: Content, now: Now) -> Self {
         let at = now.wall;
-        Self { id, id_given, key, content, at, fate: Fate::Asked, place: None, quiet_since: at, expired: false, revenant: false }
+        Self {
+            id,
+            id_given,
+            key,
+            content,
+            at,
+            fate: Fate::Asked,
+            place: None,
+            quiet_since: at,
+            expired: false,
+            revenant: false,
+        }
     }
 
     /// As the API would hand it to the outbox.
@@ -90,7 +101,7 @@ impl Post {
 
 impl Ledger {
     /// Notes an event that is about to be handed in, and makes it.
-    pub fn ask(&mut self, post: Post) -> (usize, NewEvent) {
+    pub(crate) fn ask(&mut self, post: Post) -> (usize, NewEvent) {
         let no = self.posts.len();
         let event = post.event(no);
         self.by_id.entry(post.id.clone()).or_default().push(no);
@@ -102,7 +113,7 @@ impl Ledger {
     }
 
     /// Judges the answer to events that were handed in together.
-    pub fn answered(&mut self, posts: &[usize], answer: &Result<Vec<Accepted>, AcceptError>, heard: Heard) {
+    pub(crate) fn answered(&mut self, posts: &[usize], answer: &Result<Vec<Accepted>, AcceptError>, heard: Heard) {
         match answer {
             Ok(accepted) => {
                 if accepted.len() != posts.len() {
@@ -189,7 +200,8 @@ impl Ledger {
         let one = &self.posts[post];
         let by_id = self.by_id.get(&one.id).filter(|_| one.id_given);
         let by_key = one.key.as_ref().and_then(|key| self.by_key.get(key));
-        let mut others: Vec<usize> = by_id.into_iter().chain(by_key).flatten().copied().filter(|no| *no != post).collect();
+        let mut others: Vec<usize> =
+            by_id.into_iter().chain(by_key).flatten().copied().filter(|no| *no != post).collect();
         others.sort_unstable();
         others.dedup();
         let judged = others.into_iter().filter_map(|other| match self.posts[other].fate {
@@ -248,7 +260,7 @@ impl Ledger {
     }
 
     /// The wall clock was set: what was later than it counts from it.
-    pub fn clock_was_set(&mut self, before: UnixMs, wall: UnixMs) {
+    pub(crate) fn clock_was_set(&mut self, before: UnixMs, wall: UnixMs) {
         for post in 0..self.posts.len() {
             self.posts[post].expired |= self.is_finished(post) && self.is_expired(post, before);
             self.posts[post].quiet_since = self.posts[post].quiet_since.min(wall);

@@ -14,7 +14,7 @@ use crate::sim::network::{Answer, Meaning};
 
 /// An endpoint's state, as operators see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum LaneState {
+pub(crate) enum LaneState {
     Active,
     Paused,
     Disabled,
@@ -47,15 +47,15 @@ pub(super) struct Seen {
 
 /// Which attempt it is.
 #[derive(Clone, Copy, Debug)]
-pub struct Trial {
-    pub post: usize,
-    pub endpoint: usize,
+pub(crate) struct Trial {
+    pub(crate) post: usize,
+    pub(crate) endpoint: usize,
     n: u16,
 }
 
 impl Ledger {
     /// The dispatcher is told of a fresh event.
-    pub fn announced(&mut self, fresh: &FreshEvent, now: Now) {
+    pub(crate) fn announced(&mut self, fresh: &FreshEvent, now: Now) {
         let Some(post) = self.post_of(fresh.event.traceparent.as_deref()) else { return };
         self.lies_at(post, fresh.place);
         if !matches!(self.posts[post].fate, Fate::Stored | Fate::Maybe) {
@@ -71,7 +71,7 @@ impl Ledger {
     }
 
     /// Deliveries are about to be put back.
-    pub fn replay_asked(&mut self, deliveries: &[DeliveryRef], now: Now) {
+    pub(crate) fn replay_asked(&mut self, deliveries: &[DeliveryRef], now: Now) {
         for delivery in deliveries {
             if let Some(post) = self.post_at(delivery.event) {
                 self.replays.insert((post, usize::from(delivery.endpoint.0)), now.wall);
@@ -80,7 +80,7 @@ impl Ledger {
     }
 
     /// The dispatcher is told of a delivery that was put back, or found again late.
-    pub fn revived(&mut self, waiting: &Waiting, now: Now) {
+    pub(crate) fn revived(&mut self, waiting: &Waiting, now: Now) {
         let Some(post) = self.post_at(waiting.delivery.event) else {
             self.breach(format!("{waiting:?} was revived, and nobody knows its event"));
             return;
@@ -104,7 +104,7 @@ impl Ledger {
     }
 
     /// A request reaches the network.
-    pub fn attempt_begins(&mut self, job: &Job, now: Now) -> Trial {
+    pub(crate) fn attempt_begins(&mut self, job: &Job, now: Now) -> Trial {
         let endpoint = job.endpoint.name.as_str()[1..].parse().expect("endpoints are e0, e1, …");
         self.counts.attempts += 1;
         let Some(post) = self.post_of(job.event.traceparent.as_deref()) else {
@@ -156,12 +156,13 @@ impl Ledger {
         if let Some((_, until)) = lane.held.filter(|(since, until)| *since < now.mono && now.mono < *until) {
             return Some(format!("though its endpoint waits for {} ms more", until.since(now.mono)));
         }
-        let full = lane.in_flight >= self.endpoints[endpoint].in_flight_max || total as usize >= self.in_flight_total_max;
+        let full =
+            lane.in_flight >= self.endpoints[endpoint].in_flight_max || total as usize >= self.in_flight_total_max;
         full.then(|| format!("though {} of {total} requests are under way already", lane.in_flight))
     }
 
     /// The network has answered it.
-    pub fn attempt_ends(&mut self, trial: &Trial, answer: Answer, begun: Now, ended: Now) {
+    pub(crate) fn attempt_ends(&mut self, trial: &Trial, answer: Answer, begun: Now, ended: Now) {
         let Trial { post, endpoint, n } = *trial;
         let policy = &self.endpoints[endpoint].retry;
         let meaning = answer.meaning(&self.endpoints[endpoint].permanent, ended.wall);
@@ -211,7 +212,7 @@ impl Ledger {
     }
 
     /// An operator is about to open a lane: what waits may go before the answer comes.
-    pub fn opens(&mut self, endpoint: usize) {
+    pub(crate) fn opens(&mut self, endpoint: usize) {
         let lane = &mut self.lanes[endpoint];
         if lane.closed.take().is_some() {
             lane.held = None;
@@ -220,7 +221,7 @@ impl Ledger {
     }
 
     /// An operator has opened or closed a lane. `cut`: the image of a crash was taken before or meanwhile.
-    pub fn operated(&mut self, endpoint: usize, state: LaneState, cut: bool, now: Now) {
+    pub(crate) fn operated(&mut self, endpoint: usize, state: LaneState, cut: bool, now: Now) {
         let lane = &mut self.lanes[endpoint];
         if state != LaneState::Active {
             // The answer has come: from here on nothing begins, not even in this moment.
@@ -234,7 +235,7 @@ impl Ledger {
     }
 
     /// At a rest without a crash the last state is the only one.
-    pub fn lanes_are_settled(&mut self) {
+    pub(crate) fn lanes_are_settled(&mut self) {
         for lane in &mut self.lanes {
             if lane.closed.is_some() && lane.states.len() > 1 {
                 lane.states.remove(&LaneState::Active);
@@ -243,7 +244,7 @@ impl Ledger {
     }
 
     /// The states that the disk tells at a start.
-    pub fn lanes_begin(&mut self, told: &[LaneState]) {
+    pub(crate) fn lanes_begin(&mut self, told: &[LaneState]) {
         for (endpoint, state) in told.iter().enumerate() {
             let lane = &self.lanes[endpoint];
             if !lane.states.contains(state) {
@@ -255,7 +256,7 @@ impl Ledger {
     }
 
     /// A life has ended: nothing is under way and nothing on the schedule.
-    pub fn life_ends(&mut self, crashed: bool) {
+    pub(crate) fn life_ends(&mut self, crashed: bool) {
         for delivery in self.deliveries.values_mut() {
             delivery.in_flight = false;
             delivery.due = None;
@@ -271,7 +272,7 @@ impl Ledger {
     }
 
     /// Nothing more happens before the clock moves on. Whatever is due and might go must be under way.
-    pub fn at_rest(&mut self, now: Now) {
+    pub(crate) fn at_rest(&mut self, now: Now) {
         let total: u32 = self.lanes.iter().map(|lane| lane.in_flight).sum();
         if total as usize >= self.in_flight_total_max {
             return;
@@ -297,7 +298,7 @@ impl Ledger {
     }
 
     /// Deliveries that are not finished, in words; without those of damaged generations, which may end without an attempt.
-    pub fn unfinished(&self) -> Vec<String> {
+    pub(crate) fn unfinished(&self) -> Vec<String> {
         let open = self.deliveries.iter().filter(|(way, delivery)| {
             self.posts[way.0].fate == Fate::Stored && delivery.last().is_pending() && !self.is_shaky(way.0)
         });
@@ -313,12 +314,12 @@ impl Ledger {
     }
 
     /// The event in a place, if it is known.
-    pub fn post_at(&self, place: EventRef) -> Option<usize> {
+    pub(crate) fn post_at(&self, place: EventRef) -> Option<usize> {
         self.by_place.get(&place).copied()
     }
 
     /// An event lies in a place.
-    pub fn lies_at(&mut self, post: usize, place: EventRef) {
+    pub(crate) fn lies_at(&mut self, post: usize, place: EventRef) {
         let other = self.by_place.insert(place, post).filter(|other| *other != post);
         let before = self.posts[post].place.replace(place).filter(|before| *before != place);
         // A number may be given again once a crash has shown that nothing was stored under it.

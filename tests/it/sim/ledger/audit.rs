@@ -9,7 +9,7 @@ use super::{Delivery, Fate, Ledger, Now, Point, Stand, attempts};
 
 impl Ledger {
     /// What waits at a start, each with its event. `complete`: every generation could be opened.
-    pub fn begins(&mut self, waiting: &[(usize, Waiting)], complete: bool, now: Now) {
+    pub(crate) fn begins(&mut self, waiting: &[(usize, Waiting)], complete: bool, now: Now) {
         let mut told = BTreeSet::new();
         for (post, waiting) in waiting {
             let way = (*post, usize::from(waiting.delivery.endpoint.0));
@@ -81,13 +81,13 @@ impl Ledger {
     }
 
     /// Events whose account has to be compared with the outbox's: all that are or may be there.
-    pub fn to_audit(&self) -> Vec<usize> {
+    pub(crate) fn to_audit(&self) -> Vec<usize> {
         let there = |post: &usize| matches!(self.posts[*post].fate, Fate::Stored | Fate::Maybe);
         (0..self.posts.len()).filter(there).collect()
     }
 
     /// What the outbox tells of an event by its id. `calm`: nothing is wrong with the disk.
-    pub fn audit(&mut self, post: usize, found: Option<&StoredEvent>, calm: bool, now: Now) {
+    pub(crate) fn audit(&mut self, post: usize, found: Option<&StoredEvent>, calm: bool, now: Now) {
         let is_it = |found: &&StoredEvent| found.event.traceparent.as_deref() == Some(post.to_string().as_str());
         if self.posts[post].revenant && found.is_some_and(|found| !is_it(&found)) {
             return;
@@ -152,7 +152,7 @@ impl Ledger {
     }
 
     /// What the outbox lists, newest first.
-    pub fn audit_list(&mut self, listed: &[EventSummary], now: Now) {
+    pub(crate) fn audit_list(&mut self, listed: &[EventSummary], now: Now) {
         if !listed.is_sorted_by(|one, next| one.place > next.place) {
             let places: Vec<_> = listed.iter().map(|one| one.place).collect();
             self.breach(format!("the list is out of order, or names an event twice: {places:?}"));
@@ -161,18 +161,22 @@ impl Ledger {
         for post in 0..self.posts.len() {
             let (fate, place) = (self.posts[post].fate, self.posts[post].place);
             let there = place.is_some_and(|place| places.contains(&place));
-            if fate == Fate::Stored && !there && place.is_some() && !self.is_shaky(post) && !self.may_be_gone(post, now) {
+            if fate == Fate::Stored && !there && place.is_some() && !self.is_shaky(post) && !self.may_be_gone(post, now)
+            {
                 self.breach(format!("{} is not in the list", self.name(post)));
             }
         }
         for one in listed {
-            let Some(post) = self.post_at(one.place).filter(|post| self.posts[*post].fate == Fate::Stored) else { continue };
+            let Some(post) = self.post_at(one.place).filter(|post| self.posts[*post].fate == Fate::Stored) else {
+                continue;
+            };
             if one.id.as_str() != self.posts[post].id {
                 self.breach(format!("{} is listed as {}", self.name(post), one.id));
             }
             for (name, standing, progress) in &one.deliveries {
                 let Ok(endpoint) = name.as_str()[1..].parse() else { continue };
-                let fits = self.deliveries.get_mut(&(post, endpoint)).is_some_and(|known| known.stands(*standing, *progress));
+                let fits =
+                    self.deliveries.get_mut(&(post, endpoint)).is_some_and(|known| known.stands(*standing, *progress));
                 if !fits && !self.is_shaky(post) {
                     self.breach(format!("{} is listed at {standing:?} {progress:?}", self.way((post, endpoint))));
                 }
@@ -181,7 +185,7 @@ impl Ledger {
     }
 
     /// What is left of a damaged generation must end like everything else.
-    pub fn audit_harmed_end(&mut self, post: usize, found: Option<&StoredEvent>) {
+    pub(crate) fn audit_harmed_end(&mut self, post: usize, found: Option<&StoredEvent>) {
         let pending = |one: &&StoredDelivery| matches!(one.standing, Standing::Pending { .. });
         let of_ours = |one: &&StoredDelivery| self.endpoints.iter().any(|endpoint| endpoint.name == one.endpoint);
         let left = found.and_then(|found| found.deliveries.iter().filter(of_ours).find(pending));
@@ -191,7 +195,7 @@ impl Ledger {
     }
 
     /// What is missing of damaged generations must be named.
-    pub fn audit_damages(&mut self, damages: &[Damage]) {
+    pub(crate) fn audit_damages(&mut self, damages: &[Damage]) {
         let mut missing: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
         for post in &self.missing {
             if let Some(place) = self.posts[*post].place {
@@ -203,7 +207,9 @@ impl Ledger {
             let named: u64 = of_it().map(|damage| damage.loss.events_lost).sum();
             if !of_it().any(|damage| damage.loss.unknown) && named < posts.len() as u64 {
                 let names: Vec<String> = posts.iter().map(|post| self.name(*post)).collect();
-                self.breach(format!("{named} events are named as lost with generation {generation}, and these are: {names:?}"));
+                self.breach(format!(
+                    "{named} events are named as lost with generation {generation}, and these are: {names:?}"
+                ));
             }
         }
         for damage in damages.iter().filter(|damage| !self.harmed.contains(&damage.generation)) {
@@ -219,7 +225,7 @@ impl Ledger {
     }
 
     /// In the end each event that is there was taken by each of its endpoints, or is dead.
-    pub fn audit_end(&mut self) {
+    pub(crate) fn audit_end(&mut self) {
         let never: Vec<_> = self
             .deliveries
             .iter()

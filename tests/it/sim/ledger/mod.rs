@@ -27,28 +27,27 @@ use webhookd::clock::{MonoMs, SharedClock, UnixMs};
 use webhookd::config::Endpoint;
 use webhookd::model::delivery::{DeadReason, EventRef, Progress, Standing};
 
-pub use answers::{Fate, Heard, Post};
-pub use attempts::LaneState;
+pub(crate) use answers::{Fate, Heard, Post};
+pub(crate) use attempts::LaneState;
 
-use super::content::Content;
 use super::report::Counts;
 
 /// Both clocks in one moment.
 #[derive(Clone, Copy, Debug)]
-pub struct Now {
-    pub wall: UnixMs,
-    pub mono: MonoMs,
+pub(crate) struct Now {
+    pub(crate) wall: UnixMs,
+    pub(crate) mono: MonoMs,
 }
 
 impl Now {
-    pub fn of(clock: &SharedClock) -> Self {
+    pub(crate) fn of(clock: &SharedClock) -> Self {
         Self { wall: clock.wall(), mono: clock.mono() }
     }
 }
 
 /// See the module.
 #[derive(Debug)]
-pub struct Ledger {
+pub(crate) struct Ledger {
     endpoints: Vec<Arc<Endpoint>>,
     in_flight_total_max: usize,
     retention_ms: u64,
@@ -68,7 +67,7 @@ pub struct Ledger {
     missing: BTreeSet<usize>,
     strayed: BTreeSet<usize>,
     breaches: Vec<String>,
-    pub counts: Counts,
+    pub(crate) counts: Counts,
 }
 
 /// One delivery's account.
@@ -154,7 +153,7 @@ impl Delivery {
 
 impl Ledger {
     /// An empty ledger for these endpoints.
-    pub fn new(endpoints: Vec<Arc<Endpoint>>, in_flight_total_max: usize, retention_ms: u64) -> Self {
+    pub(crate) fn new(endpoints: Vec<Arc<Endpoint>>, in_flight_total_max: usize, retention_ms: u64) -> Self {
         let lanes = endpoints.iter().map(|_| attempts::Lane::default()).collect();
         Self {
             endpoints,
@@ -177,32 +176,27 @@ impl Ledger {
     }
 
     /// What was found wrong.
-    pub fn breaches(&self) -> &[String] {
+    pub(crate) fn breaches(&self) -> &[String] {
         &self.breaches
     }
 
     /// Notes something wrong.
-    pub fn breach(&mut self, what: impl Into<String>) {
+    pub(crate) fn breach(&mut self, what: impl Into<String>) {
         self.breaches.push(what.into());
     }
 
     /// Everything that was ever handed in.
-    pub fn posts(&self) -> &[Post] {
+    pub(crate) fn posts(&self) -> &[Post] {
         &self.posts
     }
 
-    /// The content of what was handed in.
-    pub fn content(&self, post: usize) -> &Content {
-        &self.posts[post].content
-    }
-
     /// The simulation has damaged a generation.
-    pub fn harm(&mut self, generation: u32) {
+    pub(crate) fn harm(&mut self, generation: u32) {
         self.harmed.insert(generation);
     }
 
     /// Whether it has damaged any.
-    pub fn is_harmed(&self) -> bool {
+    pub(crate) fn is_harmed(&self) -> bool {
         !self.harmed.is_empty()
     }
 
@@ -215,7 +209,7 @@ impl Ledger {
     }
 
     /// What has happened so far is durable.
-    pub fn make_sure(&mut self) {
+    pub(crate) fn make_sure(&mut self) {
         for delivery in self.deliveries.values_mut().filter(|delivery| !delivery.open) {
             delivery.sure = delivery.history.len() - 1;
         }
