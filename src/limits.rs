@@ -101,6 +101,11 @@ pub const WRITER_QUEUE_BYTES_MAX: usize = 128 * MIB;
 pub const COMMIT_EVENTS_MAX: usize = 4096;
 /// Outcomes of deliveries that are kept in memory while the disk refuses them; when full, deliveries wait.
 pub const OWED_SETTLEMENTS_MAX: usize = 16_384;
+/// Longest line of an export that an import reads, in bytes: the largest body with each byte written as an escape of six, and
+/// as much again for its attempts.
+pub const IMPORT_LINE_BYTES_MAX: usize = 12 * MAX_BODY_BYTES_MAX;
+/// Most endpoint names in one import. A daemon numbers all names that it meets in 16 bits.
+pub const IMPORT_ENDPOINTS_MAX: usize = 8 * ENDPOINTS_MAX;
 /// The share of a file system that stays free where the config does not say: one part in so many …
 pub const FREE_SHARE_DEFAULT: u64 = 20;
 /// … within these bounds, in bytes.
@@ -212,5 +217,6 @@ const _: () = {
     assert!(API_BODIES_BYTES_MAX >= MAX_BODY_BYTES_MAX);
     assert!(STORAGE_BYTES_MIN > MAX_BODY_BYTES_MAX as u64);
     assert!(CONNECT_MS_MAX <= ATTEMPT_MS_MAX);
+    assert!(IMPORT_ENDPOINTS_MAX + ENDPOINTS_MAX < u16::MAX as usize);
     assert!(LIST_LIMIT_DEFAULT <= LIST_LIMIT_MAX);
 };

@@ -110,6 +110,8 @@ kinds! {
     Busy = "busy" SERVICE_UNAVAILABLE "webhookd is busy",
     /// The data folder has reached its limit.
     StorageFull = "storage-full" SERVICE_UNAVAILABLE "The storage is full",
+    /// Part of the storage is being mended, or cannot be opened just now.
+    StorageUnavailable = "storage-unavailable" SERVICE_UNAVAILABLE "The storage cannot be read just now",
     /// The write or the fsync failed.
     StorageFailed = "storage-failed" SERVICE_UNAVAILABLE "The storage could not be written",
 }
@@ -335,8 +337,17 @@ impl From<AcceptError> for Problem {
 
 impl From<&ReadError> for Problem {
     /// The cause is for the log; a client can do nothing with it.
-    fn from(_: &ReadError) -> Self {
-        Self::new(ProblemKind::StorageUnreadable, "a stored record could not be read; the daemon's log says why")
+    fn from(error: &ReadError) -> Self {
+        match error {
+            ReadError::Unavailable(_) => {
+                let detail = "part of the storage is being mended or cannot be opened just now; ask again shortly";
+                Self::new(ProblemKind::StorageUnavailable, detail).retry_after_s(2)
+            }
+            _ => Self::new(
+                ProblemKind::StorageUnreadable,
+                "a stored record could not be read; the daemon's log says why",
+            ),
+        }
     }
 }
 
@@ -419,6 +430,9 @@ mod tests {
             assert_eq!(response.status(), status);
             assert!(response.headers().contains_key(RETRY_AFTER));
         }
+        let unavailable = Problem::from(&ReadError::Unavailable("it is being mended".to_owned())).into_response();
+        assert_eq!(unavailable.status(), 503);
+        assert!(unavailable.headers().contains_key(RETRY_AFTER));
         let id = EventId::parse("evt_1").unwrap();
         let conflict = Problem::from(AcceptError::Conflict { index: 3, id: id.clone() });
         assert_eq!((conflict.kind.status().as_u16(), conflict.id.as_ref()), (409, Some(&id)));

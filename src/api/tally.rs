@@ -83,7 +83,13 @@ pub(super) struct ReadFailed<'a> {
 impl ReadFailed<'_> {
     /// Tells it. The refused request is counted by itself.
     pub(super) fn tell(&self) {
-        tracing::error!(error = %self.error, "a stored record could not be read for a request");
+        match self.error {
+            // It passes, and the outbox tells once what it is about.
+            ReadError::Unavailable(_) => {
+                tracing::debug!(error = %self.error, "part of the storage could not be read for a request");
+            }
+            error => tracing::error!(%error, "a stored record could not be read for a request"),
+        }
     }
 }
 

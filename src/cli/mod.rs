@@ -30,6 +30,7 @@ mod screen;
 mod secret;
 mod send;
 mod sign;
+mod store;
 mod table;
 mod verify;
 mod view;
@@ -65,6 +66,7 @@ enum Command {
     Endpoints(endpoints::EndpointsArgs),
     Endpoint(endpoint::EndpointArgs),
     Replay(replay::ReplayArgs),
+    Store(store::StoreArgs),
     Listen(listen::ListenArgs),
     Sign(sign::SignArgs),
     Verify(verify::VerifyArgs),
@@ -111,6 +113,7 @@ fn perform(command: Command, stage: &mut Stage) -> Outcome {
         Command::Endpoints(args) => block_on(endpoints::run(&args, stage)),
         Command::Endpoint(args) => block_on(endpoint::run(&args, stage)),
         Command::Replay(args) => block_on(replay::run(&args, stage)),
+        Command::Store(args) => store::run(&args, stage),
         Command::Listen(args) => block_on(listen::run(&args, stage)),
         Command::Sign(args) => sign::run(&args, stage),
         Command::Verify(args) => verify::run(&args, stage),
@@ -158,7 +161,7 @@ mod tests {
     #[test]
     fn the_contracts_commands_are_all_there() {
         let known = Cli::command().get_subcommands().map(|c| c.get_name().to_owned()).collect::<Vec<_>>();
-        let expected = "run check demo send events event endpoints endpoint replay listen sign verify secret";
+        let expected = "run check demo send events event endpoints endpoint replay store listen sign verify secret";
         assert_eq!(known, expected.split(' ').collect::<Vec<_>>());
     }
 

@@ -357,7 +357,7 @@ async fn a_storage_that_cannot_be_read_uses_up_no_attempts() {
         run.settled(&format!("e{n}"), 1).await;
         world.attempts.recv().await.unwrap();
     }
-    let (folder, away) = (world.dir.path().join("data/outbox/00000001"), world.dir.path().join("away"));
+    let (folder, away) = (world.dir.path().join("data/outbox"), world.dir.path().join("away"));
     std::fs::rename(&folder, &away).unwrap();
     world.clock.advance_ms(60_000);
     while run.idle().await.last_error.is_none_or(|last| last.error != AttemptError::Storage) {

@@ -102,6 +102,9 @@ pub enum DeadReason {
 }
 
 impl DeadReason {
+    /// Every reason there is.
+    pub const ALL: &'static [Self] = &[Self::Exhausted, Self::Permanent, Self::Aborted, Self::Lost];
+
     /// The word of the reason.
     #[must_use]
     pub fn word(self) -> &'static str {

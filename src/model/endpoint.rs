@@ -41,6 +41,9 @@ pub enum DisabledReason {
 }
 
 impl DisabledReason {
+    /// Every reason there is.
+    pub const ALL: &'static [Self] = &[Self::Gone, Self::Asked];
+
     /// The word of the reason.
     #[must_use]
     pub fn word(self) -> &'static str {

@@ -36,7 +36,8 @@ pub(super) fn open(
     know_only: Option<u32>,
 ) -> Result<Generation, StoreError> {
     let engine = || Generation::open(dir, identity.clone(), Arc::clone(disk));
-    if !dir.join("db").exists() && !dir.join("conf").exists() {
+    // One that is just being made. Where a crash came amid that, it never held anything.
+    if !dir.join("db").exists() {
         return engine();
     }
     if copy_path(dir).exists() {
@@ -48,7 +49,7 @@ pub(super) fn open(
     let io = |what| move |source| StoreError::Io { what, generation: identity.no, source };
     let durable = watermark::read(dir);
     let (_, survey) = look_through(dir, identity, durable, know_only)?;
-    if let Err(source) = stand_by(dir, disk) {
+    if let Err(source) = fs::copy(dir.join("db"), copy_path(dir)) {
         let _ = fs::remove_file(copy_path(dir));
         if source.kind() != io::ErrorKind::StorageFull {
             // Without a copy the engine had better not be let at a file on a disk that refuses.
@@ -71,7 +72,7 @@ pub(super) fn open(
             Err(error)
         }
         Err(error) => {
-            put_back(dir).map_err(io("cannot put back the copy of"))?;
+            put_back(dir, disk).map_err(io("cannot put back the copy of"))?;
             Err(error)
         }
     }
@@ -124,7 +125,7 @@ fn written_up(dir: &Path) -> bool {
 
 fn lacks_nothing(generation: Generation, survey: &Survey, durable: Watermark) -> Result<Generation, StoreError> {
     let (events, state_packs) = (generation.events(), generation.state_packs());
-    if generation.rescued() || (events >= survey.events_end && state_packs >= survey.state_packs_end) {
+    if events >= survey.events_end && state_packs >= survey.state_packs_end {
         return Ok(generation);
     }
     let what = format!(
@@ -136,15 +137,11 @@ fn lacks_nothing(generation: Generation, survey: &Survey, durable: Watermark) ->
     Err(if promised { damaged(generation.no(), &what) } else { unsure(generation.no(), what) })
 }
 
-/// Makes the copy, durably: what the engine does to its file becomes durable too, and the copy may have to take its place.
-fn stand_by(dir: &Path, disk: &SharedDisk) -> io::Result<()> {
-    fs::copy(dir.join("db"), copy_path(dir))?;
-    disk.sync_data(&File::open(copy_path(dir))?)?;
-    File::open(dir)?.sync_all()
-}
-
 /// Undoes what the engine did to its file. Its snapshots tell of the file that it left behind, so they go.
-fn put_back(dir: &Path) -> io::Result<()> {
+///
+/// Only here is the copy made durable: that takes a while, and is for nothing as long as the engine does no harm.
+fn put_back(dir: &Path, disk: &SharedDisk) -> io::Result<()> {
+    disk.sync_data(&File::open(copy_path(dir))?)?;
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
         if entry.file_name().to_string_lossy().starts_with("snap.") {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::UnixMs;
 
 /// The file with the report, within the folder that was set aside.
-const REPORT: &str = "REPORT.json";
+pub(super) const REPORT: &str = "REPORT.json";
 /// Most ids that one report names.
 pub(super) const IDS_MAX: usize = 1000;
 
@@ -36,9 +36,12 @@ pub struct Loss {
     pub events_kept: u64,
     /// Events that are gone, id and all.
     pub events_lost: u64,
-    /// Events whose body is gone, at most [a thousand](IDS_MAX) of them: they are kept without it, and their deliveries end
-    /// dead.
+    /// Events whose body is gone: they are kept without it, and their deliveries end dead.
+    pub bodies_lost: u64,
+    /// The ids of those, at most [a thousand](IDS_MAX).
     pub without_body: Vec<String>,
+    /// Endpoints whose name is gone: their deliveries stand under another, and wait to be replayed to the right one.
+    pub names_lost: u64,
     /// Packs of delivery states or attempts that are gone: what they told may happen once more.
     pub packs_lost: u64,
     /// Whether it cannot be told how much is gone.
@@ -49,13 +52,13 @@ impl Loss {
     /// Whether nothing is gone at all.
     #[must_use]
     pub fn is_none(&self) -> bool {
-        self.events_lost == 0 && self.without_body.is_empty() && self.packs_lost == 0 && !self.unknown
+        self.events_lost + self.bodies_lost + self.names_lost + self.packs_lost == 0 && !self.unknown
     }
 }
 
 impl std::fmt::Display for Loss {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { events_kept, events_lost, without_body, packs_lost, unknown } = self;
+        let Self { events_kept, events_lost, bodies_lost, without_body: _, names_lost, packs_lost, unknown } = self;
         if *unknown {
             return f.write_str("nobody can tell what was in it");
         }
@@ -64,10 +67,13 @@ impl std::fmt::Display for Loss {
         }
         write!(
             f,
-            "{events_kept} events could be saved; {events_lost} are lost, {} more lost their body, and so are {packs_lost} \
-             packs of delivery states",
-            without_body.len(),
-        )
+            "{events_kept} events could be saved; {events_lost} are lost, {bodies_lost} more lost their body, and so are \
+             {packs_lost} packs of delivery states"
+        )?;
+        if *names_lost > 0 {
+            write!(f, "; {names_lost} endpoint(s) lost their name, and what waits for them is under `lost-name-…`")?;
+        }
+        Ok(())
     }
 }
 

@@ -104,7 +104,12 @@ impl Engine {
             let path = path.to_path_buf();
             move |source| EngineError::Io { what, path, source }
         };
-        fs::create_dir_all(dir).map_err(io("cannot create", dir))?;
+        // Not the folders above it: where those are gone, this is no place for a new one.
+        if let Err(source) = fs::create_dir(dir)
+            && !dir.is_dir()
+        {
+            return Err(io("cannot create", dir)(source));
+        }
         let path = dir.join("db");
         if let Ok(log) = File::open(&path)
             && let Err(TryLockError::WouldBlock) = log.try_lock()

@@ -111,6 +111,20 @@ pub enum OpenError {
         /// What is missing.
         what: String,
     },
+    /// An import into the folder broke off.
+    #[error("an import into {} was not finished, so that it holds half a store: remove the folder and import again", dir.display())]
+    HalfMade {
+        /// The folder.
+        dir: PathBuf,
+    },
+    /// A folder to import into holds something already.
+    #[error("{} is not empty (there is {found} in it): import into a new folder, set as [storage] dir", dir.display())]
+    NotEmpty {
+        /// The folder.
+        dir: PathBuf,
+        /// What was found in it.
+        found: String,
+    },
     /// A file is damaged.
     #[error("{} is damaged: {what}; restore it, or move it away to go on without it", path.display())]
     Damaged {
@@ -141,6 +155,8 @@ pub(super) enum StoreError {
     Resting,
     #[error("the generation was removed")]
     Gone,
+    #[error("the folder of generation {generation} is gone")]
+    Missing { generation: u32 },
     #[error("generation {generation}: {what}")]
     Unsure { generation: u32, what: String },
     #[error("generation {generation} is damaged and is being mended")]

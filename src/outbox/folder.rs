@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! <dir>/FORMAT                     what this folder is, of which version, and its mark (see frame.rs)
+//! <dir>/FORMAT.import              in its place while an import is under way (offline/import.rs)
 //! <dir>/LOCK                       locked while a daemon uses the folder
 //! <dir>/endpoints                  what endpoints or operators asked for (paused, disabled)
 //! <dir>/generations                which generations there must be (roll.rs)
@@ -12,17 +13,22 @@
 //! ```
 
 use std::fs::{self, File, TryLockError};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use super::damage::{self, Damage, Loss};
-use super::frame::{MARK_BYTES, Mark};
+use super::frame::{self, MARK_BYTES, Mark};
 use super::{OpenError, engine};
 use crate::clock::UnixMs;
+use crate::limits::STORED_VALUE_BYTES_MAX;
 
 /// The first line of FORMAT.
 const FORMAT: &str = "webhookd data 1";
+/// What the first line begins with in every version.
+const ANY_FORMAT: &str = "webhookd data ";
+/// How FORMAT is named while an import is under way: without FORMAT nobody takes half a store for a whole one.
+const FORMAT_OF_IMPORT: &str = "FORMAT.import";
 /// What its second line begins with.
 const MARK: &str = "mark ";
 /// How a generation is named while it is being removed: a crash in between leaves a name that the next start removes.
@@ -61,8 +67,7 @@ impl Folder {
             Ok(text) => parse_format(dir, &text)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let mark = new_mark()?;
-                let text = format!("{FORMAT}\n{MARK}{}\n", hex::encode(mark.bytes));
-                write_durably(&format, text.as_bytes()).map_err(io("cannot write to the data folder"))?;
+                write_durably(&format, format_text(mark).as_bytes()).map_err(io("cannot write to the data folder"))?;
                 mark
             }
             Err(source) => return Err(io("cannot read FORMAT in the data folder")(source)),
@@ -85,21 +90,73 @@ impl Folder {
         Ok(Self { dir: dir.to_path_buf(), mark, lock: Mutex::new(Some(lock)) })
     }
 
-    /// Opens a folder that is there, for those who only read, and locks it where that is possible: a disk that can only be
-    /// read has nobody who writes.
-    pub(super) fn open_existing(dir: &Path) -> Result<Self, OpenError> {
-        let text = fs::read_to_string(dir.join("FORMAT")).map_err(|source| OpenError::Io {
-            what: "cannot read FORMAT in the data folder",
-            path: dir.to_path_buf(),
-            source,
-        })?;
-        let mark = parse_format(dir, &text)?;
-        let lock = match lock(dir) {
-            Ok(lock) => Some(lock),
-            Err(locked @ OpenError::Locked { .. }) => return Err(locked),
-            Err(_) => None,
+    /// Opens a folder that is there, only to read it: nothing in it is changed. Where FORMAT is gone or damaged the mark is
+    /// taken from another file; then it is told what is wrong with FORMAT.
+    pub(super) fn open_to_read(dir: &Path) -> Result<(Self, Option<String>), OpenError> {
+        let read = match fs::read(dir.join("FORMAT")) {
+            Ok(bytes) => match parse_format(dir, &String::from_utf8_lossy(&bytes)) {
+                Ok(mark) => Ok(mark),
+                Err(error) if is_of_other_version(&bytes) => return Err(error),
+                Err(_) => Err("it cannot be read".to_owned()),
+            },
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err("it is gone".to_owned()),
+            Err(source) => {
+                let what = "cannot read FORMAT in the data folder";
+                return Err(OpenError::Io { what, path: dir.to_path_buf(), source });
+            }
         };
-        Ok(Self { dir: dir.to_path_buf(), mark, lock: Mutex::new(lock) })
+        if read.is_err() && dir.join(FORMAT_OF_IMPORT).exists() {
+            return Err(OpenError::HalfMade { dir: dir.to_path_buf() });
+        }
+        let (mark, fault) = match read {
+            Ok(mark) => (mark, None),
+            Err(fault) => {
+                let found = "no file in it tells that it is one".to_owned();
+                let wrong = || OpenError::Format { dir: dir.to_path_buf(), found };
+                (mark_in_records(dir).ok_or_else(wrong)?, Some(fault))
+            }
+        };
+        Ok((Self { dir: dir.to_path_buf(), mark, lock: Mutex::new(lock_to_read(dir)?) }, fault))
+    }
+
+    /// Makes a folder to import into, which must be new or empty, and locks it. It is no data folder before
+    /// [`Folder::finish_import`].
+    pub(super) fn begin_import(dir: &Path) -> Result<Self, OpenError> {
+        let io = |what| {
+            let path = dir.to_path_buf();
+            move |source| OpenError::Io { what, path, source }
+        };
+        fs::create_dir_all(dir).map_err(io("cannot create the data folder"))?;
+        if dir.join(FORMAT_OF_IMPORT).exists() {
+            return Err(OpenError::HalfMade { dir: dir.to_path_buf() });
+        }
+        for entry in fs::read_dir(dir).map_err(io("cannot read the data folder"))? {
+            let name = entry.map_err(io("cannot read the data folder"))?.file_name();
+            if !may_stand_beside(&name.to_string_lossy()) {
+                let found = name.to_string_lossy().into_owned();
+                return Err(OpenError::NotEmpty { dir: dir.to_path_buf(), found });
+            }
+        }
+        let mark = new_mark()?;
+        // The first thing written, so that what is left of an import that broke off says what it is.
+        write_durably(&dir.join(FORMAT_OF_IMPORT), format_text(mark).as_bytes())
+            .map_err(io("cannot write to the data folder"))?;
+        let lock = lock(dir)?;
+        fs::create_dir(dir.join("outbox")).map_err(io("cannot create outbox in the data folder"))?;
+        Ok(Self { dir: dir.to_path_buf(), mark, lock: Mutex::new(Some(lock)) })
+    }
+
+    /// The last act of an import: from here on it is a data folder.
+    pub(super) fn finish_import(&self) -> io::Result<()> {
+        self.sync()?;
+        File::open(&self.dir)?.sync_all()?;
+        fs::rename(self.dir.join(FORMAT_OF_IMPORT), self.dir.join("FORMAT"))?;
+        File::open(&self.dir)?.sync_all()?;
+        // A parent that may not be read cannot be synced; `Folder::open` goes by the same rule.
+        if let Some(parent) = self.dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            let _ = File::open(parent).and_then(|parent| parent.sync_all());
+        }
+        Ok(())
     }
 
     /// Lets another daemon have the folder.
@@ -162,6 +219,43 @@ impl Folder {
         Ok(found)
     }
 
+    /// The generations as the next start finds them, oldest first, each with its folder: a rescue that a crash cut short
+    /// just before its end counts.
+    pub(super) fn places(&self) -> io::Result<Vec<(u32, PathBuf)>> {
+        let mut places: Vec<_> = self
+            .entries()?
+            .into_iter()
+            .filter(|(_, no, extension)| {
+                extension.is_empty() || (extension == RESCUED && !self.generation(*no).exists())
+            })
+            .map(|(path, no, _)| (no, path))
+            .collect();
+        places.sort_unstable();
+        Ok(places)
+    }
+
+    /// What a crash left half done and the next start clears away.
+    pub(super) fn leftovers(&self) -> io::Result<Vec<PathBuf>> {
+        let mut left: Vec<_> = self
+            .entries()?
+            .into_iter()
+            .filter(|(_, no, extension)| {
+                extension == REMOVED || (extension == RESCUED && self.generation(*no).exists())
+            })
+            .map(|(path, ..)| path)
+            .collect();
+        left.sort_unstable();
+        Ok(left)
+    }
+
+    /// Whether a generation has no more than what the engine makes before its database.
+    pub(super) fn is_half_made(&self, no: u32) -> bool {
+        let early = |entry: io::Result<fs::DirEntry>| {
+            entry.is_ok_and(|entry| entry.file_name() == "conf" || entry.file_name() == "blobs")
+        };
+        fs::read_dir(self.generation(no)).is_ok_and(|mut entries| entries.all(early))
+    }
+
     /// What was set aside and is still there.
     pub(super) fn damages(&self) -> io::Result<Vec<Damage>> {
         let aside = self.entries()?.into_iter().filter(|(.., extension)| extension.starts_with(DAMAGED));
@@ -210,13 +304,7 @@ impl Folder {
 
     /// Bytes that a generation takes on disk, and how many blob files it has.
     pub(super) fn measure_generation(&self, no: u32) -> (u64, u64) {
-        use std::os::unix::fs::MetadataExt;
-        let size = |entry: io::Result<fs::DirEntry>| Some(entry.ok()?.metadata().ok()?.blocks() * 512);
-        let dir = self.generation(no);
-        let bytes = |dir: &Path| fs::read_dir(dir).map_or(0, |entries| entries.filter_map(size).sum::<u64>());
-        let blobs = fs::read_dir(dir.join("blobs")).map_or(0, |entries| entries.count() as u64);
-        let blob_bytes = if blobs > 0 { bytes(&dir.join("blobs")) } else { 0 };
-        (bytes(&dir) + blob_bytes, blobs)
+        measure(&self.generation(no))
     }
 
     fn set_aside(&self, no: u32) -> io::Result<PathBuf> {
@@ -268,10 +356,23 @@ impl Folder {
     }
 }
 
+/// Bytes that the generation in `dir` takes on disk, and how many blob files it has.
+pub(super) fn measure(dir: &Path) -> (u64, u64) {
+    use std::os::unix::fs::MetadataExt;
+    let size = |entry: io::Result<fs::DirEntry>| Some(entry.ok()?.metadata().ok()?.blocks() * 512);
+    let bytes = |dir: &Path| fs::read_dir(dir).map_or(0, |entries| entries.filter_map(size).sum::<u64>());
+    let blobs = fs::read_dir(dir.join("blobs")).map_or(0, |entries| entries.count() as u64);
+    let blob_bytes = if blobs > 0 { bytes(&dir.join("blobs")) } else { 0 };
+    (bytes(dir) + blob_bytes, blobs)
+}
+
 /// A folder without FORMAT must be new: what another program keeps there is left alone, and so is what is left of a data
-/// folder whose FORMAT was deleted. A new disk's `lost+found`, dot files and a config beside the data are no strangers.
+/// folder whose FORMAT was deleted, and of an import that was not finished.
 fn refuse_strangers(dir: &Path) -> Result<(), OpenError> {
     let io = |source| OpenError::Io { what: "cannot read the data folder", path: dir.to_path_buf(), source };
+    if dir.join(FORMAT_OF_IMPORT).exists() {
+        return Err(OpenError::HalfMade { dir: dir.to_path_buf() });
+    }
     for entry in fs::read_dir(dir).map_err(io)? {
         let name = entry.map_err(io)?.file_name();
         let name = name.to_string_lossy();
@@ -279,13 +380,17 @@ fn refuse_strangers(dir: &Path) -> Result<(), OpenError> {
             let what = "its file FORMAT is gone".to_owned();
             return Err(OpenError::HalfDeleted { dir: dir.to_path_buf(), what });
         }
-        let known = name == "LOCK" || name == "FORMAT.draft" || name == "lost+found";
-        if !known && !name.starts_with('.') && !name.ends_with(".toml") {
+        if name != "LOCK" && name != "FORMAT.draft" && !may_stand_beside(&name) {
             let found = format!("it has no FORMAT file, and there is {name} in it");
             return Err(OpenError::Format { dir: dir.to_path_buf(), found });
         }
     }
     Ok(())
+}
+
+/// A new disk's `lost+found`, dot files and a config beside the data are no strangers.
+fn may_stand_beside(name: &str) -> bool {
+    name == "lost+found" || name.starts_with('.') || name.ends_with(".toml")
 }
 
 fn lock(dir: &Path) -> Result<File, OpenError> {
@@ -301,6 +406,48 @@ fn lock(dir: &Path) -> Result<File, OpenError> {
         Err(TryLockError::WouldBlock) => Err(OpenError::Locked { dir: dir.to_path_buf() }),
         Err(TryLockError::Error(source)) => Err(io("cannot lock the data folder")(source)),
     }
+}
+
+/// Keeps daemons away while somebody reads, without a change to the folder. Several may read at once.
+fn lock_to_read(dir: &Path) -> Result<Option<File>, OpenError> {
+    let lock = match File::open(dir.join("LOCK")) {
+        Ok(lock) => lock,
+        // Every daemon makes it first, so none is there.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => {
+            return Err(OpenError::Io { what: "cannot read LOCK in the data folder", path: dir.to_path_buf(), source });
+        }
+    };
+    match lock.try_lock_shared() {
+        Ok(()) => Ok(Some(lock)),
+        Err(TryLockError::WouldBlock) => Err(OpenError::Locked { dir: dir.to_path_buf() }),
+        // A file system without locks has no daemon either: it would not start there.
+        Err(TryLockError::Error(_)) => Ok(None),
+    }
+}
+
+/// The mark as the small files tell it: each of them begins with a record.
+fn mark_in_records(dir: &Path) -> Option<Mark> {
+    let mut files = vec![dir.join("generations"), dir.join("endpoints")];
+    for entry in fs::read_dir(dir.join("outbox")).ok()?.flatten() {
+        files.extend([entry.path().join("durable"), entry.path().join("summary")]);
+    }
+    files.into_iter().find_map(|path| {
+        let mut bytes = Vec::new();
+        File::open(path).ok()?.take(STORED_VALUE_BYTES_MAX as u64).read_to_end(&mut bytes).ok()?;
+        frame::read(&bytes).ok()?;
+        bytes[..MARK_BYTES].try_into().ok().map(Mark::new)
+    })
+}
+
+fn is_of_other_version(format: &[u8]) -> bool {
+    let first = format.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let version = first.strip_prefix(ANY_FORMAT.as_bytes()).unwrap_or_default();
+    first != FORMAT.as_bytes() && !version.is_empty() && version.iter().all(u8::is_ascii_digit)
+}
+
+fn format_text(mark: Mark) -> String {
+    format!("{FORMAT}\n{MARK}{}\n", hex::encode(mark.bytes))
 }
 
 fn parse_format(dir: &Path, text: &str) -> Result<Mark, OpenError> {

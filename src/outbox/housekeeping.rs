@@ -7,7 +7,7 @@ use super::recovery;
 use super::room::{Condition, free_bytes_min};
 use super::slot::Slot;
 use super::writer::Writer;
-use super::{News, summary};
+use super::{News, StoreError, summary};
 use crate::clock::UnixMs;
 
 /// Time between two rounds of housekeeping, in milliseconds.
@@ -26,6 +26,11 @@ impl Writer {
     /// One round.
     pub(super) fn keep_house(&mut self) {
         let now = self.clock.wall();
+        for slot in self.store.slots() {
+            if self.store.misses(&slot) {
+                self.abandon(slot.no());
+            }
+        }
         if self.current.as_ref().is_some_and(|current| current.generation.failed() || current.slot.in_doubt()) {
             // Nothing was written meanwhile that would have met the failure, and it cannot be mended before it is let go.
             self.abandon_current(None);
@@ -55,6 +60,9 @@ impl Writer {
         self.store.close_idle();
         self.recover_from_trouble();
         self.store.review_damages();
+        if let Err(error) = self.store.save_roll() {
+            tracing::debug!(%error, "the roll of generations could not be written; it is tried again");
+        }
         self.metrics.outbox_disk_bytes.set(i64::try_from(self.store.measure()).unwrap_or(i64::MAX));
         self.metrics.outbox_generations.set(i64::try_from(self.store.len()).unwrap_or(i64::MAX));
         self.judge_room();
@@ -128,20 +136,25 @@ impl Writer {
         }
     }
 
-    /// Tries the generations again that could not be opened at the start, and schedules what waits in them.
+    /// Tries the generations again that could not be opened at the start, and schedules what waits in them. After a failure
+    /// the others wait for the next round: each try may read a whole generation, and outcomes wait meanwhile.
     fn open_shut(&mut self, now: UnixMs) {
-        for no in std::mem::take(&mut self.shut) {
+        while let Some(no) = self.shut.first().copied() {
             match recovery::find(&self.store, no, now) {
                 Ok(found) => {
                     tracing::info!(generation = no, deliveries = found.waiting.len(), "a generation could be opened");
                     self.store.add(found.slot);
                     let _ = self.news.blocking_send(News::Revived(found.waiting));
                 }
+                // Somebody removed it, which was told.
+                Err(StoreError::Gone) => {}
                 Err(error) => {
                     self.why_shut = error.to_string();
-                    self.shut.push(no);
+                    self.shut.rotate_left(1);
+                    return;
                 }
             }
+            self.shut.remove(0);
         }
     }
 
@@ -216,12 +229,19 @@ impl Writer {
 }
 
 /// Writes the summary of a generation, unless something is written to that meanwhile.
-fn summarise(store: &super::store::Store, slot: &Slot, now: UnixMs) -> Result<(), super::StoreError> {
+pub(super) fn summarise(store: &super::store::Store, slot: &Slot, now: UnixMs) -> Result<(), StoreError> {
     let Some(filter) = slot.filter() else { return Ok(()) };
     let dir = store.folder().generation(slot.no());
     store.read(slot, |generation| {
         let version = generation.version();
         let fold = recovery::fold_generation(generation, now)?;
+        // The writer may have written since it chose this generation. A summary must not outlive what it tells.
+        if let Err(error) = generation.sync() {
+            // As after any failed fsync: it is written anew before it is used again.
+            tracing::debug!(generation = slot.no(), %error, "a generation could not be synced for its summary");
+            store.forget(slot.no(), None);
+            return Ok(());
+        }
         let life = slot.life(|life| *life);
         // The start counts what waits anew; what else the fold cannot know is taken from what is known.
         let life = super::slot::Life { pending: fold.waiting.len() as u64, ..life };

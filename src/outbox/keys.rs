@@ -16,6 +16,8 @@ pub(super) const INDEX: u8 = b'x';
 pub(super) const FILTER: u8 = b'f';
 /// `z`: the seal, the last thing written to a generation that takes no more events.
 pub(super) const SEAL: u8 = b'z';
+/// `l` + running number: what a generation lacks that was rescued, and that was told.
+pub(super) const LOST: u8 = b'l';
 /// `d`: present and true where no delivery of the generation is pending.
 pub(super) const DONE: u8 = b'd';
 /// Kinds of the small files beside the generations; no generation holds them.

@@ -22,6 +22,7 @@
 //! | `o` running number | a pack of delivery states; the last row of a delivery counts |
 //! | `a` running number | a pack of attempts, pointed at by the states |
 //! | `x` first hash, `f` number, `z` | once sealed: the id index, the id filter, the seal |
+//! | `l` running number | once rescued: what it lacks, and was told |
 //! | `d` | once nothing is pending: since when |
 //!
 //! Beside sled's own files a generation has `durable` (how much of it is known to be on the disk, `watermark.rs`), `summary`
@@ -68,11 +69,13 @@ mod error;
 mod filter;
 mod folder;
 mod frame;
+mod gaps;
 mod generation;
 mod housekeeping;
 mod ids;
 mod index;
 mod keys;
+pub mod offline;
 mod opening;
 mod query;
 mod readers;

@@ -49,8 +49,22 @@ pub(super) fn open_store(
         move |source| OpenError::Io { what, path, source }
     };
     folder.tidy().map_err(io("cannot tidy up the outbox in"))?;
-    let numbers = folder.generations().map_err(io("cannot read the generations of"))?;
-    let (roll, missing) = Roll::open(&folder, &numbers);
+    let mut numbers = folder.generations().map_err(io("cannot read the generations of"))?;
+    // A crash may leave the newest half made. It is on no roll then, and never held anything.
+    if let Some(newest) = numbers.last().copied()
+        && folder.is_half_made(newest)
+        && !Roll::names(&folder, newest)
+    {
+        folder.remove_generation(newest).map_err(io("cannot tidy up the outbox in"))?;
+        numbers.pop();
+    }
+    let (mut roll, missing) = Roll::open(&folder, &numbers);
+    // From now on each of them is missed once it is gone. What is gone already is told first.
+    if missing.is_empty()
+        && let Err(error) = roll.save()
+    {
+        tracing::warn!(%error, "the roll of generations could not be written; it is tried again");
+    }
     if numbers.is_empty() && !missing.is_empty() {
         let what = format!("all its generations are gone ({} of them)", missing.len());
         return Err(OpenError::HalfDeleted { dir: folder.dir().to_path_buf(), what });

@@ -22,9 +22,9 @@ use super::damage::{self, Damage, Loss};
 use super::disk::SharedDisk;
 use super::engine::Engine;
 use super::folder::Folder;
-use super::frame::Mark;
 use super::generation::{Generation, Identity};
 use super::keys::{self, key};
+use super::rows::COMMIT_ENDS;
 use super::survey::{self, Survey};
 use super::watermark;
 use super::{StoreError, ids, rows};
@@ -103,15 +103,25 @@ impl Rescue<'_> {
         let dir = self.folder.rescued(no);
         let mark = self.folder.mark();
         let engine = Engine::open(&dir, Arc::clone(self.disk))?;
-        name_the_nameless(&engine, carved, mark)?;
+        let io = |source| StoreError::Io { what: "cannot read", generation: no, source };
+        // Endpoints whose name is lost get one, so that their deliveries are kept, and shown.
+        for local in survey::nameless(carved, u32::MAX).map_err(io)? {
+            let key = key(keys::NAME, u64::from(local));
+            engine.put(&key, rows::single(mark, &key, &survey::name_for_nameless(local))?)?;
+        }
+        for (key, value) in survey.gaps.values(mark)? {
+            engine.put(&key, value)?;
+        }
         for kind in [keys::NAME, keys::BODY, keys::HEADS, keys::ATTEMPTS, keys::STATES] {
             let mut failure = Ok(());
             let scanned = carved.scan(kind, 0, |key, value| {
-                failure = engine.put(&key, value.to_vec());
+                // Where the last pack of a commit is lost, the others would pass for one that never finished.
+                let ended = (kind == keys::HEADS).then(|| rows::flagged(mark, &value, COMMIT_ENDS).ok()).flatten();
+                failure = engine.put(&key, ended.unwrap_or_else(|| value.to_vec()));
                 failure.is_ok()
             });
             failure?;
-            scanned.map_err(|source| StoreError::Io { what: "cannot read", generation: no, source })?;
+            scanned.map_err(io)?;
         }
         engine.sync()?;
         let (known, last_at) = self.ids(no, carved)?;
@@ -134,19 +144,4 @@ impl Rescue<'_> {
         scanned.map_err(|source| StoreError::Io { what: "cannot read", generation: no, source })?;
         Ok((known, last_at))
     }
-}
-
-/// Endpoints whose name is lost get one, so that their deliveries are kept, and shown.
-fn name_the_nameless(engine: &Engine, carved: &Carved, mark: Mark) -> Result<(), StoreError> {
-    let there: Vec<u64> = carved.numbers(keys::NAME).collect();
-    let mut wanted = 0;
-    let scanned = survey::each_numbered_head(carved, |_, row| {
-        wanted = row.targets.iter().fold(wanted, |most, local| most.max(u64::from(*local) + 1));
-    });
-    scanned.map_err(|source| StoreError::Io { what: "cannot read", generation: 0, source })?;
-    for local in (0..wanted).filter(|local| !there.contains(local)) {
-        let key = key(keys::NAME, local);
-        engine.put(&key, rows::single(mark, &key, &format!("lost-name-{local}"))?)?;
-    }
-    Ok(())
 }

@@ -17,9 +17,11 @@ pub(super) struct Roll {
     path: PathBuf,
     mark: Mark,
     row: Row,
+    /// Whether the file tells something else.
+    stale: bool,
 }
 
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Row {
     /// The highest number ever given: none is given twice.
     newest: u32,
@@ -28,6 +30,11 @@ struct Row {
 }
 
 impl Row {
+    fn read(folder: &Folder) -> Option<Self> {
+        let bytes = std::fs::read(folder.roll()).ok()?;
+        rows::decode_single(frame::open(&key(keys::ROLL, 0), &bytes).ok()?).ok()
+    }
+
     fn numbers(&self) -> BTreeSet<u32> {
         let mut last = 0_u32;
         self.steps
@@ -55,21 +62,24 @@ impl Roll {
     /// is made anew of those.
     pub(super) fn open(folder: &Folder, there: &[u32]) -> (Self, Vec<u32>) {
         let path = folder.roll();
-        let found = std::fs::read(&path).ok().and_then(|bytes| {
-            let payload = frame::open(&key(keys::ROLL, 0), &bytes).ok()?;
-            rows::decode_single::<Row>(payload).ok()
-        });
+        let found = Row::read(folder);
         if found.is_none() && !there.is_empty() {
             tracing::warn!(
                 path = %path.display(),
                 "the roll of generations is missing or damaged; it is made anew of those that are there"
             );
         }
-        let row = found.unwrap_or_default();
-        let missing = row.numbers().into_iter().filter(|no| !there.contains(no)).collect();
-        let newest = row.newest.max(there.last().copied().unwrap_or(0));
+        let found = found.unwrap_or_default();
+        let missing = found.numbers().into_iter().filter(|no| !there.contains(no)).collect();
+        let newest = found.newest.max(there.last().copied().unwrap_or(0));
         let row = Row::of(newest, &there.iter().copied().collect());
-        (Self { path, mark: folder.mark(), row }, missing)
+        let stale = row != found;
+        (Self { path, mark: folder.mark(), row, stale }, missing)
+    }
+
+    /// Whether the roll in the folder names a generation.
+    pub(super) fn names(folder: &Folder, no: u32) -> bool {
+        Row::read(folder).is_some_and(|row| row.numbers().contains(&no))
     }
 
     /// The highest number that was ever given.
@@ -91,17 +101,22 @@ impl Roll {
         self.write(Row::of(self.row.newest, &numbers))
     }
 
-    /// Writes it as it stands.
+    /// Writes it as it stands, where the file tells something else: what is not on it nobody would miss.
     pub(super) fn save(&mut self) -> io::Result<()> {
-        self.write(self.row.clone())
+        if self.stale { self.write(self.row.clone()) } else { Ok(()) }
     }
 
     fn write(&mut self, row: Row) -> io::Result<()> {
         let value = rows::single(self.mark, &key(keys::ROLL, 0), &row).map_err(io::Error::other)?;
         write_durably(&self.path, &value)?;
-        self.row = row;
+        (self.row, self.stale) = (row, false);
         Ok(())
     }
+}
+
+/// The numbers on the roll, only read; `None` where it is missing or damaged.
+pub(super) fn numbers(folder: &Folder) -> Option<BTreeSet<u32>> {
+    Row::read(folder).map(|row| row.numbers())
 }
 
 #[cfg(test)]
@@ -123,7 +138,7 @@ mod tests {
         assert_eq!(roll.newest(), 90, "a number is not given twice");
         std::fs::write(folder.roll(), b"garbage").unwrap();
         let (roll, missing) = Roll::open(&folder, &[1, 3]);
-        assert!(missing.is_empty());
+        assert!(missing.is_empty(), "nobody can tell");
         assert_eq!(roll.newest(), 3);
     }
 

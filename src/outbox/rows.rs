@@ -258,6 +258,17 @@ pub(super) fn unpack<'a, R: Deserialize<'a>>(
     Ok((head[0], rows))
 }
 
+/// The stored value of a pack once more, with `flags` added to its own.
+pub(super) fn flagged(mark: Mark, value: &[u8], flags: u8) -> Result<Vec<u8>, frame::FrameError> {
+    let record = frame::read(value)?;
+    let mut anew = frame::begin(record.payload.len());
+    anew.extend_from_slice(record.payload);
+    if let Some(own) = anew.get_mut(frame::OVERHEAD) {
+        *own |= flags;
+    }
+    Ok(frame::close(Mark { epoch: record.epoch, ..mark }, &record.key, anew))
+}
+
 /// A single row as a stored value.
 pub(super) fn single(mark: Mark, key: &Key, row: &impl Serialize) -> Result<Vec<u8>, bincode::Error> {
     let mut value = frame::begin(64);

@@ -112,6 +112,7 @@ impl Store {
         .tell(&self.metrics);
         if damage.folder != self.folder.generation(damage.generation) {
             self.damages.lock().unwrap_or_else(PoisonError::into_inner).push(damage);
+            self.review_damages();
         }
     }
 
@@ -157,7 +158,7 @@ impl Store {
         Ok(())
     }
 
-    /// Writes the roll as it stands: without those that are gone.
+    /// Writes the roll as it stands, where its file tells something else.
     pub(super) fn save_roll(&self) -> io::Result<()> {
         self.roll().save()
     }
@@ -194,6 +195,16 @@ impl Store {
     /// # Errors
     /// [`StoreError::InDoubt`] where it is damaged: the writer mends it before long.
     pub(super) fn open(&self, slot: &Slot) -> Result<Arc<Generation>, StoreError> {
+        self.open_or_make(slot, false)
+    }
+
+    /// Makes a generation, and opens it. Only here does an empty one come to be: where one that was there is opened again, an
+    /// empty one in its place would hide that it is gone.
+    pub(super) fn make(&self, slot: &Slot) -> Result<Arc<Generation>, StoreError> {
+        self.open_or_make(slot, true)
+    }
+
+    fn open_or_make(&self, slot: &Slot, make: bool) -> Result<Arc<Generation>, StoreError> {
         let no = slot.no();
         let mut handle = slot.handle();
         if handle.gone {
@@ -208,7 +219,7 @@ impl Store {
             return Ok(generation);
         }
         self.recent().retain(|open| open.generation.no() != no);
-        let generation = match self.open_anew(no, handle.know_only) {
+        let generation = match self.open_anew(no, handle.know_only, make) {
             Ok(generation) => Arc::new(generation),
             Err(error) if handle.rescues < RESCUES_MAX && self.is_damage(&error) => {
                 let keep = !matches!(error, StoreError::Unsure { .. });
@@ -230,14 +241,12 @@ impl Store {
         Identity { no, mark: self.folder.mark(), roster: Arc::clone(&self.roster) }
     }
 
-    fn open_anew(&self, no: u32, know_only: Option<u32>) -> Result<Generation, StoreError> {
+    fn open_anew(&self, no: u32, know_only: Option<u32>, make: bool) -> Result<Generation, StoreError> {
         let dir = self.folder.generation(no);
-        // Opening what is not there would put an empty one in its place. A folder that is gone may come back; the next start
-        // misses it.
-        if self.slot(no).is_some() && !dir.exists() {
-            return Err(StoreError::Io { what: "cannot find", generation: no, source: io::ErrorKind::NotFound.into() });
+        if !make && !dir.exists() {
+            return Err(StoreError::Missing { generation: no });
         }
-        if dir.exists() && !dir.join("db").exists() && dir.join("conf").exists() {
+        if !make && !dir.join("db").exists() {
             let source = io::ErrorKind::NotFound.into();
             return Err(EngineError::Io { what: "cannot find", path: dir.join("db"), source }.into());
         }
@@ -271,12 +280,18 @@ impl Store {
             Err(StoreError::Gone) => return Ok(None),
             Err(error) => return Err(error),
         };
-        act(&generation).map(Some).map_err(|error| {
+        let read = act(&generation);
+        // Whoever opens it anew holds the handle's lock and waits until nobody has it open any more.
+        let known = Arc::downgrade(&generation);
+        drop(generation);
+        read.map(Some).map_err(|error| {
             let error = StoreError::from(error);
             let mut handle = slot.handle();
-            if handle.rescues < RESCUES_MAX && self.is_damage(&error) {
+            // What was read may have been mended meanwhile: then another stands in its place, and nothing is known of that.
+            if handle.generation.ptr_eq(&known) && handle.rescues < RESCUES_MAX && self.is_damage(&error) {
                 let doubt = Doubt { what: error.to_string(), know_only: handle.know_only, keep: true };
                 handle.doubt.get_or_insert(doubt);
+                return StoreError::InDoubt { generation: slot.no() };
             }
             error
         })
@@ -285,7 +300,7 @@ impl Store {
     /// Whether an error tells of damage to a generation, and not of a disk that refuses everything for a while.
     fn is_damage(&self, error: &StoreError) -> bool {
         let suspect = match error {
-            StoreError::Read(ReadError::Damaged(_)) | StoreError::Unsure { .. } => true,
+            StoreError::Read(ReadError::Damaged(_)) | StoreError::Unsure { .. } | StoreError::Missing { .. } => true,
             StoreError::Engine(error) => error.suggests_damage(),
             StoreError::Read(ReadError::Engine(EngineFailure(error))) => error.suggests_damage(),
             _ => false,
@@ -304,6 +319,23 @@ impl Store {
         tried.is_ok()
     }
 
+    /// Puts a generation in doubt whose files are gone, open or not: whatever is written to one that is open goes nowhere.
+    /// Tells whether they are.
+    pub(super) fn misses(&self, slot: &Slot) -> bool {
+        let dir = self.folder.generation(slot.no());
+        if dir.join("db").exists() {
+            return false;
+        }
+        let mut handle = slot.handle();
+        // Where the whole folder is gone, a file system that is not mounted just now is more likely.
+        if handle.rescues < RESCUES_MAX && self.disk_works() {
+            let what = if dir.exists() { "its database is gone" } else { "its folder is gone" };
+            let doubt = Doubt { what: what.to_owned(), know_only: handle.know_only, keep: true };
+            handle.doubt.get_or_insert(doubt);
+        }
+        true
+    }
+
     /// Mends a generation that is in doubt: what is left of it takes its place. Only the thread that writes may ask for it,
     /// and only when it has let go of the generation itself.
     ///
@@ -315,17 +347,27 @@ impl Store {
         handle.generation = Weak::new();
         self.recent().retain(|open| open.generation.no() != slot.no());
         let rescue = Rescue { folder: &self.folder, roster: &self.roster, disk: &self.disk, now };
+        if !self.folder.generation(slot.no()).exists() {
+            let io = |source| StoreError::Io { what: "cannot record the loss of", generation: slot.no(), source };
+            let damage = rescue.record_gone(slot.no()).map_err(io)?;
+            handle.gone = true;
+            drop(handle);
+            self.slots.write().unwrap_or_else(PoisonError::into_inner).remove(&slot.no());
+            self.tell_damage(damage, true);
+            return self.roll().remove(slot.no()).map_err(io);
+        }
         let damage = rescue.rescue(slot.no(), &doubt)?;
         handle.doubt = None;
         handle.know_only = None;
         handle.rescues += 1;
         drop(handle);
+        // First: that it can be opened now is not certain, that it was damaged is.
+        self.tell_damage(damage, true);
         slot.life(|life| life.summarised = false);
         // What was saved is sealed. Its ids stay as they are known until it has been opened.
         if let Some(filter) = self.open(slot)?.filter()? {
             slot.set_filter(filter);
         }
-        self.tell_damage(damage, true);
         Ok(())
     }
 
@@ -475,7 +517,7 @@ mod tests {
         let store = Arc::new(store);
         for no in [1, 2] {
             let slot = Slot::new(no, Ids::Live(HashMap::new()), Life::unknown(UnixMs(0)));
-            store.open(&slot).unwrap();
+            store.make(&slot).unwrap();
             store.add(slot);
         }
         let slot = store.slot(1).unwrap();

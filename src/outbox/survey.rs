@@ -7,14 +7,16 @@
 //! Not every gap is damage. A power cut may keep a later page of a commit and lose an earlier one; that commit was never
 //! acknowledged. So what lies behind the watermark counts as lost only where a whole later commit follows it.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::ops::Range;
 
 use super::carve::Carved;
 use super::damage::{IDS_MAX, Loss};
 use super::frame;
+use super::gaps::Gaps;
 use super::keys::{self, Key, key};
-use super::rows::{self, COMMIT_ENDS, HeadRow, SealRow};
+use super::rows::{self, COMMIT_ENDS, HeadRow, SealRow, StateRow};
 use super::watermark::Watermark;
 
 /// What a generation holds and lacks.
@@ -22,14 +24,17 @@ use super::watermark::Watermark;
 pub(super) struct Survey {
     /// One more than the highest number of an event that there is or was.
     pub(super) events_end: u32,
-    /// Numbers of events that are gone.
-    pub(super) events_gone: Vec<Range<u32>>,
-    /// Events whose body is gone; no more than [`IDS_MAX`] are named.
-    pub(super) without_body: Vec<String>,
+    /// What is missing.
+    pub(super) gaps: Gaps,
+    /// What of that was not told before.
+    new: Gaps,
+    /// Events whose body is gone and was not told to be; no more than [`IDS_MAX`] are named.
+    without_body: Vec<String>,
+    bodies_gone: u64,
     /// One more than the highest number of a pack of states that there is or was.
     pub(super) state_packs_end: u32,
-    /// Packs of states, attempts and endpoint names that are gone.
-    pub(super) packs_gone: u64,
+    /// Packs of states and attempts that are missing at the end, where others will take their numbers.
+    packs_cut: u64,
     /// The seal, where it is there.
     pub(super) seal: Option<SealRow>,
 }
@@ -37,12 +42,13 @@ pub(super) struct Survey {
 impl Survey {
     /// What of it is a loss.
     pub(super) fn loss(&self) -> Loss {
-        let events_lost = self.events_gone.iter().map(|gone| u64::from(gone.end - gone.start)).sum();
         Loss {
-            events_kept: u64::from(self.events_end) - events_lost,
-            events_lost,
+            events_kept: u64::from(self.events_end).saturating_sub(self.gaps.count(keys::HEADS)),
+            events_lost: self.new.count(keys::HEADS),
+            bodies_lost: self.bodies_gone,
             without_body: self.without_body.clone(),
-            packs_lost: self.packs_gone,
+            names_lost: self.new.count(keys::NAME),
+            packs_lost: self.new.count(keys::STATES) + self.new.count(keys::ATTEMPTS) + self.packs_cut,
             unknown: false,
         }
     }
@@ -63,20 +69,31 @@ pub(super) fn survey(carved: &mut Carved, durable: Watermark, know_only: Option<
     let sealed = survey.seal.map(|seal| seal.events);
     let promised = durable.events.max(sealed.unwrap_or(0)).min(know_only.unwrap_or(u32::MAX));
     let limit = know_only.or(sealed).unwrap_or(u32::MAX);
+    let known = Gaps::kept(carved)?;
     let bodies = Bodies::of(carved)?;
     let packs = head_packs(carved, limit)?;
     survey_heads(carved, &mut survey, &bodies, packs, promised)?;
-    survey.without_body = without_body(carved, &bodies)?;
-    survey.state_packs_end = survey_packs(carved, &mut survey, keys::STATES, durable.state_packs);
-    survey_packs(carved, &mut survey, keys::ATTEMPTS, durable.attempt_packs);
-    let names: Vec<u64> = carved.numbers(keys::NAME).collect();
-    survey.packs_gone += names.last().map_or(0, |last| last + 1 - names.len() as u64);
-    // A generation that was rescued lacks what it lacked then, and that was told.
-    if survey.seal.is_some_and(|seal| seal.rescued) {
-        survey.events_gone.clear();
-        survey.without_body.clear();
-        survey.packs_gone = 0;
+    survey.state_packs_end = survey_packs(carved, &mut survey, keys::STATES, durable.state_packs, &known);
+    survey_packs(carved, &mut survey, keys::ATTEMPTS, durable.attempt_packs, &known);
+    for local in nameless(carved, durable.state_packs)?.into_iter().map(u64::from) {
+        survey.gaps.note(keys::NAME, local..local + 1);
     }
+    let mut bodies_end = bodies.end;
+    each_numbered_head(carved, |_, row| bodies_end = bodies_end.max(body_range(row).end))?;
+    for gap in bodies.gaps {
+        survey.gaps.note(keys::BODY, gap);
+    }
+    survey.gaps.note(keys::BODY, bodies.end..bodies_end);
+    survey.new = survey.gaps.less(&known);
+    let Survey { new, without_body, bodies_gone, .. } = &mut survey;
+    each_numbered_head(carved, |_, row| {
+        if new.touch(keys::BODY, &body_range(row)) {
+            *bodies_gone += 1;
+            if without_body.len() < IDS_MAX {
+                without_body.push(row.id.to_owned());
+            }
+        }
+    })?;
     Ok(survey)
 }
 
@@ -88,13 +105,15 @@ fn head_packs(carved: &mut Carved, limit: u32) -> io::Result<Vec<HeadPack>> {
         let key = key(keys::HEADS, number);
         let found = carved.get(&key)?;
         let pack = found.as_deref().and_then(|value| head_pack(&key, value));
-        let end = packs.last().map_or(0, |pack| pack.end);
-        match (pack, u32::try_from(number)) {
+        let before = packs.last().map_or(0, |pack| pack.end);
+        let fits = |(flags, rows): (u8, u32)| {
+            let first = u32::try_from(number).ok().filter(|first| *first >= before && *first < limit)?;
+            Some(HeadPack { first, end: first.checked_add(rows)?, ends_commit: flags & COMMIT_ENDS != 0 })
+        };
+        match pack.and_then(fits) {
+            Some(pack) => packs.push(pack),
             // One that lies within another is left of a commit that never finished, and whose numbers were given again.
-            (Some((flags, rows)), Ok(first)) if first >= end && first < limit => {
-                packs.push(HeadPack { first, end: first + rows, ends_commit: flags & COMMIT_ENDS != 0 });
-            }
-            _ => carved.leave_out(&key),
+            None => carved.leave_out(&key),
         }
     }
     Ok(packs)
@@ -118,20 +137,15 @@ fn survey_heads(
     }
     let mut end = 0;
     for pack in &packs {
-        if pack.first > end {
-            survey.events_gone.push(end..pack.first);
-        }
+        survey.gaps.note(keys::HEADS, u64::from(end)..u64::from(pack.first));
         end = pack.end;
     }
-    if end < promised {
-        survey.events_gone.push(end..promised);
-        end = promised;
-    }
-    survey.events_end = end;
+    survey.gaps.note(keys::HEADS, u64::from(end)..u64::from(promised));
+    survey.events_end = end.max(promised);
     Ok(())
 }
 
-/// Whether the commit that begins with pack number `start` has all its heads and bodies.
+/// Whether the commit that begins with pack number `start` has all its heads and bodies, and the names of its endpoints.
 fn is_whole(carved: &Carved, bodies: &Bodies, packs: &[HeadPack], start: usize) -> io::Result<bool> {
     let mut end = start.checked_sub(1).and_then(|before| packs.get(before)).map_or(0, |pack| pack.end);
     let Some(first) = packs.get(start) else { return Ok(true) };
@@ -141,8 +155,11 @@ fn is_whole(carved: &Carved, bodies: &Bodies, packs: &[HeadPack], start: usize) 
         }
         end = pack.end;
     }
+    let names: BTreeSet<u64> = carved.numbers(keys::NAME).collect();
     let mut whole = true;
-    each_head_from(carved, first.first, |_, row| whole &= bodies.has(row))?;
+    each_head_from(carved, first.first, |_, row| {
+        whole &= bodies.has(row) && row.targets.iter().all(|local| names.contains(&u64::from(*local)));
+    })?;
     Ok(whole)
 }
 
@@ -155,20 +172,21 @@ fn leave_out_from(carved: &mut Carved, packs: &mut Vec<HeadPack>, from: usize, p
     }
 }
 
-/// Counts what is missing of packs that count up, and leaves out what lies behind a gap that nobody promised to be none.
-/// Returns the number of the next pack.
-fn survey_packs(carved: &mut Carved, survey: &mut Survey, kind: u8, promised: u32) -> u32 {
+/// Notes what is missing of packs that count up, and leaves out what lies behind a gap that nobody promised to be none, and
+/// that was not told before. Returns the number of the next pack.
+fn survey_packs(carved: &mut Carved, survey: &mut Survey, kind: u8, promised: u32, known: &Gaps) -> u32 {
+    let promised = u64::from(promised);
     let mut end = 0;
     for number in carved.numbers(kind).collect::<Vec<_>>() {
-        if number > end && end >= u64::from(promised) {
+        if number > end && end >= promised && !known.touch(kind, &(end..number)) {
             carved.leave_out(&key(kind, number));
             continue;
         }
-        survey.packs_gone += number - end;
-        end = number + 1;
+        survey.gaps.note(kind, end..number);
+        end = number.saturating_add(1);
     }
-    survey.packs_gone += u64::from(promised).saturating_sub(end);
-    u32::try_from(end).unwrap_or(u32::MAX).max(promised)
+    survey.packs_cut += promised.saturating_sub(end);
+    u32::try_from(end.max(promised)).unwrap_or(u32::MAX)
 }
 
 /// Which parts of the stream of bodies are there.
@@ -185,28 +203,24 @@ impl Bodies {
             if start > end {
                 gaps.push(end..start);
             }
-            end = end.max(start + frame::open(&found, &value).map_or(0, <[u8]>::len) as u64);
+            let bytes = frame::open(&found, &value).map_or(0, <[u8]>::len) as u64;
+            end = end.max(start.saturating_add(bytes));
             true
         })?;
         Ok(Self { gaps, end })
     }
 
     fn has(&self, row: &HeadRow<'_>) -> bool {
-        let bytes = u64::from(row.extras_bytes) + u64::from(row.body_bytes);
-        let (start, end) = (row.offset, row.offset + bytes);
+        let Range { start, end } = body_range(row);
         let at = self.gaps.partition_point(|gap| gap.end <= start);
-        bytes == 0 || (end <= self.end && self.gaps.get(at).is_none_or(|gap| gap.start >= end))
+        start == end || (end <= self.end && self.gaps.get(at).is_none_or(|gap| gap.start >= end))
     }
 }
 
-fn without_body(carved: &Carved, bodies: &Bodies) -> io::Result<Vec<String>> {
-    let mut without = Vec::new();
-    each_numbered_head(carved, |_, row| {
-        if !bodies.has(row) && without.len() < IDS_MAX {
-            without.push(row.id.to_owned());
-        }
-    })?;
-    Ok(without)
+/// Where an event's body lies in the stream, with what stands in front of it.
+fn body_range(row: &HeadRow<'_>) -> Range<u64> {
+    let bytes = u64::from(row.extras_bytes) + u64::from(row.body_bytes);
+    row.offset..row.offset.saturating_add(bytes)
 }
 
 /// Calls `each` with every head that was carved, and its number.
@@ -227,6 +241,34 @@ fn each_head_from(carved: &Carved, from: u32, mut each: impl FnMut(u32, &HeadRow
         }
         true
     })
+}
+
+/// The generation's own numbers of endpoints whose name is gone, of those that heads and the packs of states before number
+/// `state_packs` speak of.
+pub(super) fn nameless(carved: &Carved, state_packs: u32) -> io::Result<BTreeSet<u16>> {
+    let mut used = BTreeSet::new();
+    each_numbered_head(carved, |_, row| used.extend(row.targets.iter().copied()))?;
+    carved.scan(keys::STATES, 0, |found, value| {
+        if keys::number(&found).is_none_or(|number| number >= u64::from(state_packs)) {
+            return false;
+        }
+        if let Ok(payload) = frame::open(&found, &value) {
+            let _ = rows::unpack(payload, |row: StateRow| {
+                used.insert(row.endpoint);
+                true
+            });
+        }
+        true
+    })?;
+    for number in carved.numbers(keys::NAME) {
+        let _ = u16::try_from(number).map(|local| used.remove(&local));
+    }
+    Ok(used)
+}
+
+/// What an endpoint is called whose name is gone, so that its deliveries are kept, and shown.
+pub(super) fn name_for_nameless(local: u16) -> String {
+    format!("lost-name-{local}")
 }
 
 fn head_pack(key: &Key, value: &[u8]) -> Option<(u8, u32)> {

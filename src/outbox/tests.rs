@@ -4,6 +4,7 @@ mod damage;
 mod faults;
 mod room;
 mod start;
+mod twice;
 
 use std::fs::File;
 use std::io;

@@ -233,7 +233,14 @@ impl Writer {
             Err(error) => {
                 CommitFailed { error: &error.to_string(), events: events.len(), known: self.trouble.is_some() }
                     .tell(&self.metrics);
+                let failed = self.current.as_ref().map(|current| current.slot.no());
                 self.abandon_current(Some(acknowledged));
+                // One that holds nothing is not kept: while a disk refuses, every request would leave another.
+                if let Some(no) = failed.filter(|_| acknowledged == 0)
+                    && let Err(error) = self.store.remove(no)
+                {
+                    tracing::debug!(generation = no, %error, "a generation that holds nothing could not be removed");
+                }
                 self.trouble = Some(error.to_string());
                 self.judge_room();
                 for (reply, ..) in waiting {
@@ -332,7 +339,7 @@ impl Writer {
         let now = self.clock.wall();
         let life = Life { disorder_ms: 0, ..Life::unknown(now) };
         let slot = Slot::new(no, Ids::Live(HashMap::new()), life);
-        let generation = match self.store.open(&slot) {
+        let generation = match self.store.make(&slot) {
             Ok(generation) => generation,
             Err(error) => {
                 // Half a generation would stand in the way of the next try. Nothing was ever stored in it.

@@ -7,13 +7,14 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
+use super::carve::Carved;
 use super::engine::{Engine, Value};
 use super::frame::Mark;
 use super::keys::{self, Key, key};
 use super::rows::{self, COMMIT_ENDS, HeadRow};
 use super::shelf::Shelf;
 use super::watermark::{self, Watermark, WatermarkFile};
-use super::{ReadError, StoreError, frame, summary};
+use super::{ReadError, StoreError, frame, summary, survey};
 use crate::clock::UnixMs;
 use crate::model::delivery::{EventRef, Progress, Standing};
 use crate::model::event::{Event, Fingerprint};
@@ -98,6 +99,16 @@ pub(in crate::outbox) struct State {
     pub(in crate::outbox) progress: Progress,
 }
 
+impl Names {
+    fn learn(&mut self, local: u16, no: EndpointNo) {
+        let places = self.by_local.len().max(usize::from(local) + 1);
+        self.by_local.resize(places, None);
+        // A name may stand twice after a failed commit; both numbers then lead to it.
+        self.by_local[usize::from(local)] = Some(no);
+        self.to_local.insert(no, local);
+    }
+}
+
 impl State {
     /// What a delivery is at acceptance, its first attempt due at `next_at`.
     pub(in crate::outbox) fn fresh(next_at: UnixMs) -> Self {
@@ -120,7 +131,7 @@ impl Generation {
                 .damaged(format!("events {} to {} are missing", tail.seq, durable.events - 1))
                 .into());
         }
-        if !generation.rescued && tail.state_pack < durable.state_packs {
+        if tail.state_pack < durable.state_packs {
             let missing = durable.state_packs - tail.state_pack;
             return Err(generation.damaged(format!("the last {missing} packs of delivery states are missing")).into());
         }
@@ -139,9 +150,25 @@ impl Generation {
         Ok(generation)
     }
 
-    /// The generation whose records stand on a shelf.
-    pub(in crate::outbox) fn over(shelf: Shelf, of: Identity) -> Result<Self, StoreError> {
-        let mut generation = Self {
+    /// What was carved out of a generation's file, only to be read, with numbers for `events` events. Whatever is missing in
+    /// it is told as lost.
+    pub(in crate::outbox) fn carved(carved: Carved, of: Identity, events: u32) -> Result<Self, StoreError> {
+        let io = |source| StoreError::Io { what: "cannot read", generation: of.no, source };
+        let nameless = survey::nameless(&carved, u32::MAX).map_err(io)?;
+        let mut generation = Self::bare(Shelf::Carved(carved), of);
+        generation.tail().seq = events;
+        generation.rescued = true;
+        generation.read_names()?;
+        for local in nameless {
+            let name = EndpointName::parse(&survey::name_for_nameless(local))
+                .map_err(|error| generation.damaged(format!("an endpoint's name {error}")))?;
+            generation.learn_name(local, &name);
+        }
+        Ok(generation)
+    }
+
+    fn bare(shelf: Shelf, of: Identity) -> Self {
+        Self {
             no: of.no,
             shelf,
             mark: of.mark,
@@ -152,7 +179,12 @@ impl Generation {
             written: Mutex::default(),
             dir: None,
             rescued: false,
-        };
+        }
+    }
+
+    /// The generation whose records stand on a shelf.
+    pub(in crate::outbox) fn over(shelf: Shelf, of: Identity) -> Result<Self, StoreError> {
+        let mut generation = Self::bare(shelf, of);
         let seal = generation.sealed()?;
         generation.rescued = seal.is_some_and(|seal| seal.rescued);
         generation.read_names()?;
@@ -329,13 +361,8 @@ impl Generation {
             });
             match read {
                 Ok(name) => {
-                    let no = self.roster.number(&name);
                     let local = keys::number(&found).and_then(|local| u16::try_from(local).ok()).unwrap_or(u16::MAX);
-                    let places = names.by_local.len().max(usize::from(local) + 1);
-                    names.by_local.resize(places, None);
-                    // A name may stand twice after a failed commit; both numbers then lead to it.
-                    names.by_local[usize::from(local)] = Some(no);
-                    names.to_local.insert(no, local);
+                    names.learn(local, self.roster.number(&name));
                 }
                 Err(error) => failure = Err(error),
             }
@@ -344,6 +371,11 @@ impl Generation {
         failure?;
         *self.names.write().unwrap_or_else(PoisonError::into_inner) = names;
         Ok(())
+    }
+
+    fn learn_name(&self, local: u16, name: &EndpointName) {
+        let no = self.roster.number(name);
+        self.names.write().unwrap_or_else(PoisonError::into_inner).learn(local, no);
     }
 
     /// What is written from here on is newer than all that is there. `noted`: what the watermark tells of epochs.

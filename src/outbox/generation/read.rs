@@ -10,8 +10,9 @@ use crate::model::event::{Content, Event, Fingerprint, KeptHeader};
 use crate::model::roster::EndpointNo;
 use crate::model::text::{EventId, EventType, OrderingKey};
 use crate::outbox::ReadError;
+use crate::outbox::engine::Value;
 use crate::outbox::filter::Filter;
-use crate::outbox::keys::{self, key};
+use crate::outbox::keys::{self, Key, key};
 use crate::outbox::rows::{self, AttemptRow, DoneRow, Extras, HeadRow, IndexRow, SealRow, StateRow};
 
 impl Generation {
@@ -151,26 +152,59 @@ impl Generation {
             }
         })?;
         for pack in packs {
-            let key = key(keys::ATTEMPTS, u64::from(pack));
-            let Some(value) = self.shelf.get(&key)? else {
-                if self.rescued {
-                    continue;
-                }
-                return Err(self.missing(format!("attempts of event {} are missing", head.event.id)));
-            };
-            let payload = self.open_value(&key, &value)?;
-            rows::unpack(payload, |row: AttemptRow<'_>| {
+            let there = self.each_attempt(pack, |row| {
                 let endpoint = self.global(row.endpoint);
                 if row.seq == seq
                     && let Some((_, _, attempts)) = deliveries.iter_mut().find(|(no, ..)| Some(*no) == endpoint)
                 {
                     attempts.push(row.attempt());
                 }
-                true
-            })
-            .map_err(|error| self.damaged(format!("a pack of attempts: {error}")))?;
+            })?;
+            if !there && !self.rescued {
+                return Err(self.missing(format!("attempts of event {} are missing", head.event.id)));
+            }
         }
         Ok(deliveries)
+    }
+
+    /// Calls `each` with every attempt of a pack. False where the pack is not there.
+    pub(in crate::outbox) fn each_attempt(
+        &self,
+        pack: u32,
+        mut each: impl FnMut(AttemptRow<'_>),
+    ) -> Result<bool, ReadError> {
+        let key = key(keys::ATTEMPTS, u64::from(pack));
+        let Some(value) = self.shelf.get(&key)? else { return Ok(false) };
+        rows::unpack(self.open_value(&key, &value)?, |row: AttemptRow<'_>| {
+            each(row);
+            true
+        })
+        .map_err(|error| self.damaged(format!("a pack of attempts: {error}")))?;
+        Ok(true)
+    }
+
+    /// Calls `each` with every entry of a sealed generation's index.
+    pub(in crate::outbox) fn scan_index(&self, mut each: impl FnMut(IndexRow)) -> Result<(), ReadError> {
+        let mut failure = Ok(());
+        self.shelf.scan(keys::INDEX, 0, |found, value| {
+            failure = self.open_value(&found, &value).and_then(|payload| {
+                let unpacked = rows::unpack(payload, |row: IndexRow| {
+                    each(row);
+                    true
+                });
+                unpacked.map(drop).map_err(|error| self.damaged(format!("the id index: {error}")))
+            });
+            failure.is_ok()
+        })?;
+        failure
+    }
+
+    /// Calls `each` with every record of `kind`, as it is stored.
+    pub(in crate::outbox) fn scan_records(&self, kind: u8, mut each: impl FnMut(Key, Value)) -> Result<(), ReadError> {
+        Ok(self.shelf.scan(kind, 0, |key, value| {
+            each(key, value);
+            true
+        })?)
     }
 
     /// The seal, where there is one.

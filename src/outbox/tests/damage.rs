@@ -168,3 +168,71 @@ async fn check(bench: &Bench, what: &str) -> (usize, usize) {
     open.opened.outbox.close().await;
     (missing.len(), bodiless.len())
 }
+
+/// Spoils every place in the database of generation 1 where `text` stands.
+fn spoil(bench: &Bench, text: &str) {
+    let path = bench.dir.path().join("data/outbox/00000001/db");
+    let mut bytes = fs::read(&path).unwrap();
+    let found: Vec<usize> = memchr::memmem::find_iter(&bytes, text.as_bytes()).collect();
+    assert!(!found.is_empty(), "{text} is not there");
+    for at in found {
+        bytes[at] ^= 0x20;
+    }
+    fs::write(path, bytes).unwrap();
+}
+
+/// The same event each time, so that its place in the file is known by what stands there.
+async fn with_events(bench: &Bench, count: usize) {
+    let open = bench.open();
+    for n in 0..count {
+        let body = format!("the body of number {n}, and nobody else's");
+        open.accept(vec![open.event(&format!("event-number-{n}"), body.as_bytes(), &["a"])]).await.unwrap();
+    }
+    open.opened.outbox.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_generation_that_was_rescued_before_names_what_it_loses_the_next_time() {
+    let bench = Bench::new();
+    with_events(&bench, 6).await;
+    let mut told = 0;
+    for (n, spoilt) in ["event-number-1", "the body of number 3", "event-number-4"].iter().enumerate() {
+        spoil(&bench, spoilt);
+        for again in ["found", "opened again"] {
+            let open = bench.open();
+            let damages = open.opened.outbox.damages();
+            assert_eq!(damages.len(), n + 1, "{spoilt}, {again}: {damages:?}");
+            let last = &damages[n].loss;
+            let lost = (last.events_lost, last.without_body.len());
+            assert_eq!(lost, if n == 1 { (0, 1) } else { (1, 0) }, "{spoilt}, {again}: each is told once: {last:?}");
+            open.opened.outbox.close().await;
+            told = damages.len();
+        }
+    }
+    assert_eq!(told, 3);
+    let open = bench.open();
+    assert!(open.find("event-number-1").await.is_none());
+    assert!(open.find("event-number-3").await.unwrap().body_lost);
+    assert!(!open.find("event-number-2").await.unwrap().body_lost);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_name_of_an_endpoint_that_is_lost_is_a_loss() {
+    let bench = Bench::new();
+    {
+        let open = bench.open();
+        open.accept(vec![open.event("e", b"x", &["the-only-endpoint"])]).await.unwrap();
+        open.opened.outbox.close().await;
+    }
+    spoil(&bench, "the-only-endpoint");
+    let open = bench.open();
+    let damages = open.opened.outbox.damages();
+    assert_eq!(damages.len(), 1);
+    assert!(!damages[0].loss.is_none(), "its delivery goes to nobody any more");
+    assert!(damages[0].loss.to_string().contains("1 endpoint"), "{}", damages[0].loss);
+    let stored = open.find("e").await.unwrap();
+    assert_eq!(stored.deliveries[0].endpoint.as_str(), "lost-name-0");
+    open.opened.outbox.close().await;
+    drop(open);
+    assert_eq!(bench.open().opened.outbox.damages(), damages, "told again, and no more");
+}

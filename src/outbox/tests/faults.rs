@@ -237,6 +237,42 @@ async fn events_missing_at_the_end_of_a_sealed_generation_are_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn requests_refused_by_a_failing_disk_leave_no_generations_behind() {
+    let bench = Bench::new();
+    let open = bench.open();
+    open.accept(vec![open.event("before", b"1", &["a"])]).await.unwrap();
+    bench.disk.fsync_fails.store(true, Ordering::Relaxed);
+    for n in 0..20 {
+        let refused = open.accept(vec![open.event(&format!("refused{n}"), b"2", &["a"])]).await;
+        assert_eq!(refused, Err(AcceptError::Failed));
+    }
+    bench.disk.fsync_fails.store(false, Ordering::Relaxed);
+    open.accept(vec![open.event("after", b"3", &["a"])]).await.unwrap();
+    assert_eq!(open.store().len(), 2, "the one with the first event and the one with the last");
+    open.mended(&bench.clock).await;
+    assert_eq!(open.ids(all()).await, ["after", "before"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_generation_that_was_never_finished_is_no_damage() {
+    let bench = Bench::new();
+    {
+        let open = bench.open();
+        open.accept(vec![open.event("e", b"1", &["a"])]).await.unwrap();
+        open.opened.outbox.close().await;
+    }
+    // Killed after the engine had made the first of its files.
+    let unborn = bench.dir.path().join("data/outbox/00000002");
+    std::fs::create_dir(&unborn).unwrap();
+    std::fs::write(unborn.join("conf"), b"half").unwrap();
+    let open = bench.open();
+    assert_eq!(open.opened.outbox.damages().len(), 0);
+    assert_eq!(open.store().len(), 1);
+    open.accept(vec![open.event("next", b"2", &["a"])]).await.unwrap();
+    assert_eq!(open.ids(all()).await, ["next", "e"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_writer_that_is_gone_is_noticed() {
     let bench = Bench::new();
     let open = bench.open();

@@ -1,0 +1,361 @@
+//! Whether a data folder is sound. Nothing in it is changed, not even by the file LOCK.
+//!
+//! Each generation is read twice where that is possible: straight from its file, as a rescue would read it, and through the
+//! engine on a copy, as the daemon does. Where the engine opens it, what it tells counts, and the file must hold the same;
+//! where it does not, the file tells what could be saved.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::trial::{Trial, try_engine};
+use super::verify::{Verified, compare, verify};
+use super::{OfflineError, Progress, cannot_read, open};
+use crate::model::delivery::Waiting;
+use crate::model::roster::Roster;
+use crate::outbox::OpenError;
+use crate::outbox::carve::Carved;
+use crate::outbox::caution::copy_path;
+use crate::outbox::damage::{self, Damage};
+use crate::outbox::endpoints::EndpointStates;
+use crate::outbox::folder::{Folder, measure};
+use crate::outbox::generation::{Generation, Identity};
+use crate::outbox::survey::{self, Survey};
+use crate::outbox::watermark::{self, Watermark};
+use crate::outbox::{roll, summary};
+
+/// What to do about most damage.
+pub(super) const START: &str =
+    "start webhookd: when it meets this it saves what is left and sets the damaged one aside";
+/// What to do where the daemon would not notice.
+pub(super) const EXPORT: &str =
+    "bring everything into a new folder, with `webhookd store export` and `webhookd store import`";
+const RESTORE: &str = "restore it from a backup if there is one; webhookd starts without it and reports it as lost";
+
+/// Something that is wrong, and what to do about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// What it is.
+    pub what: String,
+    /// What to do.
+    pub remedy: String,
+}
+
+impl Fault {
+    pub(super) fn new(what: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { what: what.into(), remedy: remedy.into() }
+    }
+}
+
+/// What was found in a data folder.
+#[derive(Debug)]
+pub struct CheckReport {
+    /// The generations that are there, oldest first.
+    pub generations: Vec<GenerationReport>,
+    /// Faults of the folder as a whole.
+    pub faults: Vec<Fault>,
+    /// What lies set aside.
+    pub set_aside: Vec<Damage>,
+    /// What is harmless.
+    pub notes: Vec<String>,
+}
+
+impl CheckReport {
+    /// Whether nothing is wrong, and nothing was.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        self.faults.is_empty()
+            && self.set_aside.is_empty()
+            && self.generations.iter().all(|generation| generation.faults.is_empty())
+    }
+}
+
+/// What was found in one generation.
+#[derive(Debug)]
+pub struct GenerationReport {
+    /// Its number.
+    pub generation: u32,
+    /// Whether it takes no more events.
+    pub sealed: bool,
+    /// Whether it was saved from a damaged one.
+    pub rescued: bool,
+    /// Its events.
+    pub events: u64,
+    /// Those of them that lost their body before, which was told then.
+    pub without_body: u64,
+    /// Deliveries that are pending.
+    pub pending: u64,
+    /// Deliveries that were made.
+    pub delivered: u64,
+    /// Deliveries that were given up.
+    pub dead: u64,
+    /// Attempts that were made.
+    pub attempts: u64,
+    /// Records that were verified.
+    pub records: u64,
+    /// Bytes that it takes on disk.
+    pub disk_bytes: u64,
+    /// Whether the storage engine can open it.
+    pub engine: Engine,
+    /// What is wrong with it.
+    pub faults: Vec<Fault>,
+    /// What is harmless.
+    pub notes: Vec<String>,
+}
+
+/// Whether the storage engine can open a generation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Engine {
+    /// It can.
+    Opened,
+    /// It cannot.
+    Failed,
+    /// It was not tried.
+    Skipped,
+}
+
+/// Checks the data folder `dir`. `quick`: without trying the storage engine on a copy.
+///
+/// # Errors
+/// See [`OfflineError`]: only what keeps it from being checked at all.
+pub fn check(dir: &Path, quick: bool, watch: &mut dyn FnMut(Progress)) -> Result<CheckReport, OfflineError> {
+    let (folder, format) = open(dir)?;
+    let places = places(&folder)?;
+    let mut report = CheckReport {
+        generations: Vec::with_capacity(places.len()),
+        faults: folder_faults(&folder, format, &places),
+        set_aside: if places_can_be_read(&folder) { folder.damages().map_err(cannot_read(dir))? } else { Vec::new() },
+        notes: Vec::new(),
+    };
+    check_endpoints(&folder, &mut report.faults)?;
+    if places_can_be_read(&folder) {
+        let left = folder.leftovers().map_err(cannot_read(dir))?;
+        report.notes.extend(
+            left.iter().map(|path| format!("{} is left of a crash; the next start removes it", path.display())),
+        );
+    }
+    let sizes: Vec<u64> = places.iter().map(|(_, dir)| measure(dir).0).collect();
+    let mut progress = Progress { done_bytes: 0, total_bytes: sizes.iter().sum() };
+    for ((no, dir), bytes) in places.iter().zip(sizes) {
+        watch(progress);
+        report.generations.push(check_generation(&folder, *no, dir, quick)?);
+        progress.done_bytes += bytes;
+    }
+    watch(progress);
+    Ok(report)
+}
+
+fn places_can_be_read(folder: &Folder) -> bool {
+    folder.dir().join("outbox").is_dir()
+}
+
+/// The generations as the next start finds them.
+pub(super) fn places(folder: &Folder) -> Result<Vec<(u32, PathBuf)>, OfflineError> {
+    match folder.places() {
+        Ok(places) => Ok(places),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(source) => Err(cannot_read(&folder.dir().join("outbox"))(source)),
+    }
+}
+
+/// What is wrong with the folder as a whole. `format`: what is wrong with its file FORMAT.
+pub(super) fn folder_faults(folder: &Folder, format: Option<String>, places: &[(u32, PathBuf)]) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    if let Some(what) = format {
+        let remedy = format!("restore that small file from a backup, or {EXPORT}; webhookd does not start without it");
+        faults.push(Fault::new(format!("the file FORMAT: {what}"), remedy));
+    }
+    let there: BTreeSet<u32> = places.iter().map(|(no, _)| *no).collect();
+    match roll::numbers(folder) {
+        Some(numbers) => {
+            let missing: Vec<u32> = numbers.difference(&there).copied().collect();
+            let remedy = if there.is_empty() {
+                "restore them from a backup; without any of them webhookd does not start, unless the whole folder is removed"
+            } else {
+                RESTORE
+            };
+            faults.extend(missing.iter().map(|no| Fault::new(format!("generation {no} is missing"), remedy)));
+        }
+        None if there.is_empty() && !folder.roll().exists() => {}
+        None => faults.push(Fault::new(
+            "the file generations, which tells how many there must be, is missing or damaged",
+            "start webhookd: it makes it anew of those that are there; whether others are missing nobody can tell",
+        )),
+    }
+    faults
+}
+
+fn check_endpoints(folder: &Folder, faults: &mut Vec<Fault>) -> Result<(), OfflineError> {
+    match EndpointStates::open(folder.endpoints(), folder.mark()) {
+        Ok(_) => {}
+        Err(OpenError::Damaged { what, .. }) => faults.push(Fault::new(
+            format!("the file endpoints is damaged: {what}"),
+            "start webhookd: it sets the file aside, and all endpoints are active then, also those that were paused or disabled",
+        )),
+        Err(error) => return Err(error.into()),
+    }
+    let aside = folder.endpoints().with_extension("damaged");
+    if aside.exists() {
+        let remedy = format!("pause again what must not be delivered to, then remove {}", aside.display());
+        faults.push(Fault::new(
+            "the states of the endpoints were damaged and lie set aside: all counted as active",
+            remedy,
+        ));
+    }
+    Ok(())
+}
+
+/// A generation's file, read past the engine.
+pub(super) struct Carving {
+    pub(super) carved: Carved,
+    pub(super) survey: Survey,
+    pub(super) durable: Watermark,
+    /// Records that are intact, whether they belong or not.
+    pub(super) records: u64,
+}
+
+/// Reads the file of the generation in `dir`.
+pub(super) fn carve(folder: &Folder, dir: &Path) -> io::Result<Carving> {
+    let mut carved = Carved::open(dir, folder.mark())?;
+    let records = carved.len() as u64;
+    let durable = watermark::read(dir);
+    let survey = survey::survey(&mut carved, durable, None)?;
+    Ok(Carving { carved, survey, durable, records })
+}
+
+/// Whether a generation once had a database and has none.
+pub(super) fn database_is_gone(dir: &Path) -> bool {
+    !dir.join("db").exists() && (dir.join("conf").exists() || dir.join("durable").exists())
+}
+
+fn check_generation(folder: &Folder, no: u32, dir: &Path, quick: bool) -> Result<GenerationReport, OfflineError> {
+    let Carving { carved, survey, durable, records } = carve(folder, dir).map_err(cannot_read(dir))?;
+    let (disk_bytes, blobs) = measure(dir);
+    let mut report = GenerationReport {
+        generation: no,
+        sealed: survey.seal.is_some(),
+        rescued: survey.seal.is_some_and(|seal| seal.rescued),
+        events: 0,
+        without_body: 0,
+        pending: 0,
+        delivered: 0,
+        dead: 0,
+        attempts: 0,
+        records,
+        disk_bytes,
+        engine: Engine::Skipped,
+        faults: Vec::new(),
+        notes: Vec::new(),
+    };
+    if blobs > 0 {
+        let what = format!("there are {blobs} blob files, which the storage engine never makes durable");
+        report.faults.push(Fault::new(what, EXPORT));
+    }
+    if carved.unreadable_bytes > 0 {
+        let what = format!("the disk does not give out {} bytes of its file", carved.unreadable_bytes);
+        report.faults.push(Fault::new(what, START));
+    }
+    if database_is_gone(dir) {
+        report.faults.push(Fault::new(format!("its file db is gone; {}", loss(&survey, records, durable)), START));
+        return Ok(report);
+    }
+    let roster = Roster::shared();
+    let identity = Identity { no, mark: folder.mark(), roster: Arc::clone(&roster) };
+    let trial = if quick || !dir.join("db").exists() {
+        Trial::Skipped(String::new())
+    } else if copy_path(dir).exists() {
+        Trial::Skipped("a crash came while it was opened; the next start writes it anew".to_owned())
+    } else {
+        try_engine(dir, identity.clone())
+    };
+    let lost = loss(&survey, records, durable);
+    if !survey.loss().is_none() && !matches!(trial, Trial::Failed(_)) {
+        report.faults.push(Fault::new(format!("records are missing: {lost}"), START));
+    }
+    let verified = match trial {
+        Trial::Opened(opened) => match opened.generation() {
+            Some(generation) => {
+                report.engine = Engine::Opened;
+                let mut verified = verify(generation, true);
+                report.records = compare(generation, &carved, &mut verified);
+                check_done(generation, &mut verified);
+                verified
+            }
+            None => Verified::default(),
+        },
+        Trial::Failed(error) => {
+            report.engine = Engine::Failed;
+            let what = format!("the storage engine cannot open it ({error}); {lost}");
+            report.faults.push(Fault::new(what, START));
+            verify_carved(carved, &survey, identity, false)
+        }
+        Trial::Skipped(why) => {
+            if !why.is_empty() {
+                report.notes.push(format!("the storage engine was not tried on it: {why}"));
+            }
+            verify_carved(carved, &survey, identity, true)
+        }
+    };
+    let Verified { events, delivered, dead, attempts, without_body, mut waiting, faults, .. } = verified;
+    (report.events, report.delivered, report.dead, report.attempts) = (events, delivered, dead, attempts);
+    (report.without_body, report.pending) = (without_body, waiting.len() as u64);
+    report.faults.extend(faults);
+    check_summary(dir, no, &roster, &mut waiting, &mut report);
+    Ok(report)
+}
+
+fn verify_carved(carved: Carved, survey: &Survey, of: Identity, index: bool) -> Verified {
+    match Generation::carved(carved, of, survey.events_end) {
+        Ok(generation) => verify(&generation, index),
+        Err(error) => Verified::nothing(Fault::new(error.to_string(), START)),
+    }
+}
+
+/// What can be saved, in words.
+pub(super) fn loss(survey: &Survey, records: u64, durable: Watermark) -> String {
+    let mut loss = survey.loss();
+    loss.unknown = records == 0 && durable == Watermark::default();
+    loss.to_string()
+}
+
+fn check_done(generation: &Generation, verified: &mut Verified) {
+    let pending = verified.waiting.len();
+    match generation.done() {
+        Ok(Some(_)) if pending > 0 => {
+            let what =
+                format!("it is marked as finished, and {pending} deliveries in it are pending: nobody would make them");
+            verified.faults.push(Fault::new(what, EXPORT));
+        }
+        Ok(_) => {}
+        Err(error) => verified.faults.push(Fault::new(error.to_string(), START)),
+    }
+}
+
+/// Holds the summary, which the next start believes, against the records.
+fn check_summary(dir: &Path, no: u32, roster: &Arc<Roster>, waiting: &mut [Waiting], report: &mut GenerationReport) {
+    let path = dir.join("summary");
+    if !path.exists() {
+        return;
+    }
+    let Some(mut summary) = summary::read(dir, no, roster) else {
+        let what = "its summary is damaged, or older than its database was cut";
+        let remedy = "start webhookd: it reads the generation itself then, and mends that where it must";
+        report.faults.push(Fault::new(what, remedy));
+        return;
+    };
+    waiting.sort_unstable_by_key(|one| one.delivery);
+    summary.waiting.sort_unstable_by_key(|one| one.delivery);
+    if summary.waiting != *waiting && report.faults.is_empty() {
+        let (told, found) = (summary.waiting.len(), waiting.len());
+        let what =
+            format!("its summary contradicts its records: {told} deliveries pending are told, {found} are there");
+        report.faults.push(Fault::new(what, format!("remove {}: webhookd writes it anew", path.display())));
+    }
+}
+
+/// What to do about something that lies set aside.
+#[must_use]
+pub fn remedy_of(damage: &Damage) -> String {
+    format!("look at {}, then remove the folder", damage.folder.join(damage::REPORT).display())
+}

@@ -1,0 +1,517 @@
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::clock::UnixMs;
+use crate::model::roster::Roster;
+use crate::outbox::disk::RealDisk;
+use crate::outbox::engine::Engine as Database;
+use crate::outbox::generation::{Generation, Identity};
+use crate::outbox::keys::{self, key};
+
+const NOW: UnixMs = UnixMs(1_700_000_000_000);
+
+fn moment(random: &mut fastrand::Rng) -> String {
+    UnixMs(NOW.0 - random.u64(0..1_000_000_000)).to_string()
+}
+
+fn maybe<T>(random: &mut fastrand::Rng, some: impl FnOnce(&mut fastrand::Rng) -> T) -> Option<T> {
+    random.bool().then(|| some(random))
+}
+
+/// Bytes under `name`, as text or in Base64.
+fn put_bytes(object: &mut Value, name: &str, bytes: &[u8]) {
+    use base64::Engine;
+    match str::from_utf8(bytes) {
+        Ok(text) => object[name] = text.into(),
+        Err(_) => object[format!("{name}_base64")] = base64::engine::general_purpose::STANDARD.encode(bytes).into(),
+    }
+}
+
+fn attempt(random: &mut fastrand::Rng, n: usize) -> Value {
+    let error = *random.choice(&[None, Some("timeout"), Some("status"), Some("storage")]).unwrap();
+    let status = maybe(random, |random| random.u16(100..600));
+    let mut attempt =
+        json!({"n": n, "at": moment(random), "status": status, "error": error, "duration_ms": random.u32(..)});
+    let response = match random.u8(..3) {
+        0 => Vec::new(),
+        1 => "grüße \u{1}\n".repeat(random.usize(..9)).into_bytes(),
+        _ => (0..random.usize(1..8_192)).map(|_| random.u8(128..)).collect(),
+    };
+    put_bytes(&mut attempt, "response", &response);
+    attempt
+}
+
+fn delivery(random: &mut fastrand::Rng, endpoint: usize, event_at: &str) -> Value {
+    let attempts: Vec<Value> = (1..=random.usize(..5)).map(|n| attempt(random, n)).collect();
+    let made = attempts.len();
+    let mut delivery = json!({
+        "endpoint": format!("endpoint-{endpoint}"), "next_attempt_at": null, "tries": random.usize(..=made),
+        "made": made, "attempts": attempts,
+    });
+    match random.u8(..4) {
+        0 => delivery["state"] = "delivered".into(),
+        1 => {
+            delivery["state"] = "dead".into();
+            delivery["reason"] = (*random.choice(&["exhausted", "permanent", "aborted", "lost"]).unwrap()).into();
+        }
+        // As fresh as can be, where no attempt was made.
+        2 => {
+            delivery["state"] = "pending".into();
+            delivery["next_attempt_at"] = event_at.into();
+        }
+        _ => {
+            delivery["state"] = "pending".into();
+            delivery["next_attempt_at"] = moment(random).into();
+        }
+    }
+    delivery
+}
+
+fn event(random: &mut fastrand::Rng, n: usize) -> Value {
+    let at = moment(random);
+    let targets = random.usize(..4);
+    let deliveries = (0..targets + random.usize(..2)).map(|index| {
+        let mut delivery = delivery(random, (n + index) % 9, &at);
+        if index >= targets {
+            delivery["by_replay"] = true.into();
+        }
+        delivery
+    });
+    let mut event = json!({
+        "deliveries": deliveries.collect::<Vec<_>>(),
+        "id": format!("evt_{n}"), "type": "invoice.paid", "at": at, "content_type": "text/plain", "json": false,
+        "key": maybe(random, |_| "Kunde 7 ü"), "timestamp": maybe(random, |_| "2026-11-20T10:00:00.25+02:00"),
+        "deliver_at": null, "fingerprint": hex::encode(random.u128(..).to_be_bytes()),
+    });
+    let body = match random.u8(..6) {
+        0 => Vec::new(),
+        1 => (0..random.usize(1..40_000)).map(|_| random.u8(..)).collect(),
+        2 => vec![b'x'; 300_000],
+        3 => "line\nbreak \"quoted\" \u{0} 🎉".into(),
+        _ => {
+            (event["json"], event["content_type"]) = (true.into(), "application/json".into());
+            br#"{"amount": 1.10,  "deep":[[]], "long":12345678901234567890123}"#.to_vec()
+        }
+    };
+    put_bytes(&mut event, "body", &body);
+    if random.bool() {
+        event["traceparent"] = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".into();
+        event["idempotency_key"] = format!("key {n}").into();
+    }
+    if random.bool() {
+        event["cloud_attributes"] = json!({"specversion": "1.0", "source": "/x", "subject": "ü"});
+    }
+    if random.bool() {
+        let mut odd = json!({"name": "x-odd"});
+        put_bytes(&mut odd, "value", b"\xfe\xff");
+        event["headers"] = json!([{"name": "x-a", "value": "1"}, odd, {"name": "x-a", "value": ""}]);
+    }
+    event
+}
+
+fn endpoints() -> Vec<Value> {
+    vec![
+        json!({"endpoint": "endpoint-1", "state": "paused"}),
+        json!({"endpoint": "endpoint-2", "state": "disabled", "reason": "gone", "at": "2026-11-20T10:00:00.000Z"}),
+    ]
+}
+
+fn text(lines: &[Value]) -> Vec<u8> {
+    lines.iter().flat_map(|line| format!("{line}\n").into_bytes()).collect()
+}
+
+fn bring(dir: &Path, lines: &[u8], generation_bytes: u64) -> Result<Imported, OfflineError> {
+    let options = ImportOptions { dir: dir.to_path_buf(), generation_bytes, now: NOW };
+    import(&options, &mut &*lines)
+}
+
+fn fetch(dir: &Path) -> (Vec<u8>, Exported) {
+    let mut bytes = Vec::new();
+    let exported = export(
+        dir,
+        &mut |line| {
+            assert!(!line.contains(&b'\n'));
+            bytes.extend_from_slice(line);
+            bytes.push(b'\n');
+            Ok(())
+        },
+        &mut |_| {},
+    );
+    (bytes, exported.unwrap())
+}
+
+fn look(dir: &Path) -> CheckReport {
+    check(dir, false, &mut |_| {}).unwrap()
+}
+
+/// Every file below `dir`, with its bytes and the time of its last change.
+fn everything(dir: &Path) -> BTreeMap<PathBuf, (Vec<u8>, std::time::SystemTime)> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        let changed = fs::metadata(&path).unwrap().modified().unwrap();
+        if path.is_dir() {
+            found.extend(everything(&path));
+            found.insert(path, (Vec::new(), changed));
+        } else {
+            found.insert(path.clone(), (fs::read(&path).unwrap(), changed));
+        }
+    }
+    found
+}
+
+/// A sound folder of several generations.
+fn folder(events: usize) -> (tempfile::TempDir, PathBuf) {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path().join("data");
+    let mut random = fastrand::Rng::with_seed(7);
+    let lines: Vec<_> = (0..events).map(|n| event(&mut random, n)).collect();
+    bring(&dir, &text(&lines), 1 << 20).unwrap();
+    (temp, dir)
+}
+
+#[test]
+fn what_is_imported_is_exported_line_for_line_whatever_it_is() {
+    for seed in 0..3 {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let temp = tempfile::tempdir().unwrap();
+        let mut lines = endpoints();
+        lines.extend((0..150).map(|n| event(&mut random, n)));
+        let first = temp.path().join("first");
+        let imported = bring(&first, &text(&lines), 1 << 20).unwrap();
+        assert_eq!((imported.events, imported.endpoints, imported.duplicates), (150, 2, 0));
+        let (exported, account) = fetch(&first);
+        assert_eq!((account.events, account.endpoints), (150, 2));
+        assert!(account.faults.is_empty(), "{:?}", account.faults);
+        let told = exported.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        for (told, given) in told.zip(&lines) {
+            let told: Value = serde_json::from_slice(told).unwrap();
+            assert!(told == *given, "seed {seed}:\n{told}\n{given}");
+        }
+        let second = temp.path().join("second");
+        bring(&second, &exported, 700_000).unwrap();
+        assert!(fetch(&second).0 == exported, "seed {seed}");
+        for dir in [first, second] {
+            let report = look(&dir);
+            assert!(report.is_sound(), "seed {seed}: {report:?}");
+            assert!(report.generations.len() > 2, "several generations");
+            let pending: u64 = report.generations.iter().map(|one| one.pending).sum();
+            assert_eq!(pending, imported.pending);
+        }
+    }
+}
+
+#[test]
+fn neither_check_nor_export_changes_anything() {
+    let (_temp, dir) = folder(60);
+    let before = everything(&dir);
+    assert!(look(&dir).is_sound());
+    fetch(&dir);
+    assert!(everything(&dir) == before);
+    // Without the file LOCK none is made.
+    fs::remove_file(dir.join("LOCK")).unwrap();
+    let before = everything(&dir);
+    assert!(look(&dir).is_sound());
+    assert!(everything(&dir) == before);
+}
+
+#[test]
+fn a_faulty_line_is_told_with_its_number_and_what_is_left_is_no_data_folder() {
+    let mut random = fastrand::Rng::with_seed(3);
+    let good = event(&mut random, 1);
+    let with = |change: &dyn Fn(&mut Value)| {
+        let mut line = event(&mut fastrand::Rng::with_seed(3), 2);
+        line["deliveries"] = json!([{"endpoint": "a", "state": "pending", "next_attempt_at": "2026-11-20T10:00:00Z",
+            "tries": 0, "made": 0, "attempts": [{"n": 1, "at": "2026-11-20T10:00:00Z", "status": 500, "error": "status",
+            "duration_ms": 1, "response": ""}]}]);
+        change(&mut line);
+        line.to_string()
+    };
+    let table: Vec<(String, &str)> = vec![
+        ("{".into(), "EOF"),
+        ("[]".into(), "invalid"),
+        (with(&|line| line["bogus"] = 1.into()), "unknown field `bogus`"),
+        (with(&|line| line["id"] = "a.b".into()), "id has the character '.'"),
+        (with(&|line| drop(line.as_object_mut().unwrap().remove("fingerprint"))), "missing field `fingerprint`"),
+        (with(&|line| line["fingerprint"] = "abc".into()), "32 hexadecimal digits"),
+        (with(&|line| line["at"] = "noon".into()), "a time such as"),
+        (with(&|line| line["type"] = "a b".into()), "type has the character ' '"),
+        (with(&|line| line["key"] = "\u{1}".into()), "key has the character"),
+        (with(&|line| (line["body"], line["body_base64"]) = ("x".into(), "eA==".into())), "not both"),
+        (with(&|line| (line["body"], line["body_base64"]) = (Value::Null, Value::Null)), "neither body nor"),
+        (with(&|line| (line["body"], line["body_base64"]) = (Value::Null, "*".into())), "no Base64"),
+        (
+            with(&|line| {
+                (line["json"], line["body"], line["body_base64"]) = (true.into(), "{".into(), Value::Null);
+            }),
+            "body is no JSON",
+        ),
+        (with(&|line| line["body_lost"] = true.into()), "body_lost"),
+        (with(&|line| line["cloud_attributes"] = json!([])), "must be an object"),
+        (with(&|line| line["headers"] = json!([{"name": "a b", "value": ""}])), "is no header"),
+        (with(&|line| line["content_type"] = "a\nb".into()), "content_type"),
+        (with(&|line| line["content_type"] = "x".repeat(257).into()), "at most 256"),
+        (with(&|line| line["deliveries"][0]["state"] = "lost".into()), "pending, delivered or dead"),
+        (with(&|line| line["deliveries"][0]["state"] = "dead".into()), "needs a reason"),
+        (with(&|line| line["deliveries"][0]["reason"] = "aborted".into()), "no reason"),
+        (with(&|line| line["deliveries"][0]["endpoint"] = "a b".into()), "endpoint has the character"),
+        (with(&|line| line["deliveries"][0]["attempts"][0]["error"] = "bad luck".into()), "unknown error"),
+        (with(&|line| line["deliveries"][0]["attempts"][0]["status"] = 70_000.into()), "u16"),
+        (
+            with(&|line| line["deliveries"][0]["attempts"][0]["response"] = "x".repeat(8193).into()),
+            "response: 8193 are too many",
+        ),
+        (
+            with(&|line| {
+                let twice = line["deliveries"][0].clone();
+                line["deliveries"].as_array_mut().unwrap().push(twice);
+            }),
+            "it is there twice",
+        ),
+        (r#"{"endpoint":"a","state":"active"}"#.into(), "expected paused or disabled"),
+        (r#"{"endpoint":"a","state":"disabled"}"#.into(), "needs reason and at"),
+        (r#"{"endpoint":"a","state":"paused","why":1}"#.into(), "unknown field `why`"),
+        (r#"{"endpoint":"a b","state":"paused"}"#.into(), "endpoint has the character"),
+    ];
+    for (line, expected) in table {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = temp.path().join("data");
+        let error = bring(&dir, format!("{good}\n\n{line}\n").as_bytes(), 1 << 20).unwrap_err();
+        let OfflineError::Line { line: 3, what } = &error else { panic!("{line}: {error}") };
+        assert!(what.contains(expected), "{line}: {what}");
+        assert!(!what.contains(" at line "), "{what}");
+        assert!(matches!(Folder::open(&dir), Err(OpenError::HalfMade { .. })));
+        for again in [bring(&dir, b"", 1 << 20).map(drop), check(&dir, true, &mut |_| {}).map(drop)] {
+            assert!(again.unwrap_err().to_string().contains("remove the folder and import again"));
+        }
+    }
+    let temp = tempfile::tempdir().unwrap();
+    let error = bring(&temp.path().join("data"), b"\xff\n", 1 << 20).unwrap_err();
+    assert_eq!(error.to_string(), "line 1: it is no UTF-8 text");
+}
+
+#[test]
+fn the_first_of_several_events_under_an_id_counts() {
+    let mut random = fastrand::Rng::with_seed(5);
+    let mut lines: Vec<Value> = (0..40).map(|n| event(&mut random, n)).collect();
+    // One twice in the same group of events, one long after its generation was closed.
+    lines.insert(
+        3,
+        json!({"id": "evt_1", "type": "other", "at": NOW.to_string(), "content_type": "a/b", "json": false,
+        "body": "", "fingerprint": "00000000000000000000000000000000", "deliveries": []}),
+    );
+    lines.push(lines[0].clone());
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path().join("data");
+    let imported = bring(&dir, &text(&lines), 100_000).unwrap();
+    assert_eq!((imported.events, imported.duplicates), (40, 2));
+    let named: Vec<_> = imported.duplicates_named.iter().map(|(line, id)| (*line, id.as_str())).collect();
+    assert_eq!(named, [(4, "evt_1"), (42, "evt_0")]);
+    let (exported, _) = fetch(&dir);
+    assert!(!String::from_utf8(exported).unwrap().contains(r#""type":"other""#));
+}
+
+#[test]
+fn only_a_new_folder_is_imported_into() {
+    let (_temp, dir) = folder(1);
+    let error = bring(&dir, b"", 1 << 20).unwrap_err();
+    assert!(error.to_string().contains("is not empty"), "{error}");
+    assert!(look(&dir).is_sound(), "it is left alone");
+    let temp = tempfile::tempdir().unwrap();
+    fs::create_dir(temp.path().join("lost+found")).unwrap();
+    fs::write(temp.path().join("webhookd.toml"), "").unwrap();
+    assert_eq!(bring(temp.path(), b"", 1 << 20).unwrap(), Imported::default());
+    assert!(look(temp.path()).is_sound(), "an empty one is a folder too");
+    Folder::open(temp.path()).unwrap();
+}
+
+#[test]
+fn a_folder_that_is_none_or_of_another_version_or_in_use_is_told_as_such() {
+    let temp = tempfile::tempdir().unwrap();
+    let said = |dir: &Path| check(dir, true, &mut |_| {}).unwrap_err().to_string();
+    assert!(said(&temp.path().join("nowhere")).starts_with("there is no data folder"));
+    assert!(said(temp.path()).contains("is no data folder of this version"));
+    fs::write(temp.path().join("FORMAT"), "webhookd data 2\nmore\n").unwrap();
+    assert!(said(temp.path()).contains("webhookd data 2"));
+    let (_temp, dir) = folder(1);
+    let reading = Folder::open_to_read(&dir).unwrap();
+    assert!(look(&dir).is_sound(), "several may read");
+    assert!(matches!(Folder::open(&dir), Err(OpenError::Locked { .. })), "and nobody may write");
+    drop(reading);
+    let _writing = Folder::open(&dir).unwrap();
+    assert!(said(&dir).contains("in use by a running webhookd"));
+}
+
+/// Opens the database of a generation, to spoil it.
+fn database(dir: &Path, no: u32) -> Database {
+    let path = dir.join(format!("outbox/{no:08}"));
+    loop {
+        match Database::open(&path, RealDisk::shared()) {
+            Err(crate::outbox::engine::EngineError::InUse { .. }) => std::thread::yield_now(),
+            other => return other.unwrap(),
+        }
+    }
+}
+
+fn generation(dir: &Path, no: u32) -> Generation {
+    drop(database(dir, no));
+    let mark = Folder::open_to_read(dir).unwrap().0.mark();
+    loop {
+        let identity = Identity { no, mark, roster: Roster::shared() };
+        match Generation::open(&dir.join(format!("outbox/{no:08}")), identity, RealDisk::shared()) {
+            Err(StoreError::Engine(crate::outbox::engine::EngineError::InUse { .. })) => std::thread::yield_now(),
+            other => return other.unwrap(),
+        }
+    }
+}
+
+#[track_caller]
+fn finds(dir: &Path, expected: &str) {
+    let report = look(dir);
+    assert!(!report.is_sound());
+    let generations = report.generations.iter().flat_map(|one| &one.faults);
+    let faults: Vec<_> = report.faults.iter().chain(generations).map(|fault| fault.what.clone()).collect();
+    assert!(faults.iter().any(|what| what.contains(expected)), "{faults:#?}");
+}
+
+#[test]
+fn what_does_not_fit_together_is_found_though_every_record_is_intact() {
+    let first = fold_number_with(|report| report.pending > 0);
+    // A mark that would keep its deliveries from ever being made.
+    let (_temp, dir) = folder(40);
+    generation(&dir, first).set_done(Some(NOW)).unwrap();
+    finds(&dir, "marked as finished");
+    // Ids that are not found.
+    let (_temp, dir) = folder(40);
+    database(&dir, 1).clear(keys::INDEX, &[keys::INDEX]).unwrap();
+    finds(&dir, "ids are missing in its index");
+    // A summary of another time.
+    let (_temp, dir) = folder(40);
+    let summary = dir.join(format!("outbox/{first:08}/summary"));
+    let before = fs::read(&summary).unwrap();
+    {
+        let generation = generation(&dir, first);
+        let mut delivery = None;
+        generation
+            .scan_heads(|seq, row| delivery = row.targets.first().map(|local| (seq, *local)).or(delivery))
+            .unwrap();
+        let (seq, local) = delivery.unwrap();
+        let endpoint = generation.global(local).unwrap();
+        generation
+            .append_settlements(&[crate::model::delivery::Settlement {
+                delivery: crate::model::delivery::DeliveryRef { event: generation.place(seq), endpoint },
+                attempt: None,
+                standing: crate::model::delivery::Standing::Pending { next_at: UnixMs(5) },
+                progress: crate::model::delivery::Progress { tries: 9, made: 9 },
+            }])
+            .unwrap();
+        generation.sync().unwrap();
+    }
+    assert!(look(&dir).is_sound());
+    fs::write(&summary, &before).unwrap();
+    finds(&dir, "contradicts its records");
+    fs::write(&summary, &before[..before.len() - 1]).unwrap();
+    finds(&dir, "its summary is damaged");
+    // A blob file.
+    let (_temp, dir) = folder(1);
+    fs::write(dir.join("outbox/00000001/blobs/0"), b"x").unwrap();
+    finds(&dir, "1 blob files");
+}
+
+/// The number of a generation of [`folder`] that is like this.
+fn fold_number_with(like: impl Fn(&GenerationReport) -> bool) -> u32 {
+    let (_temp, dir) = folder(40);
+    look(&dir).generations.iter().find(|report| like(report)).unwrap().generation
+}
+
+#[test]
+fn what_is_missing_is_found() {
+    // A record that the engine no longer has.
+    let (_temp, dir) = folder(40);
+    database(&dir, 1).remove(&key(keys::HEADS, 0)).unwrap();
+    finds(&dir, "are missing");
+    // Most of a database.
+    let (_temp, dir) = folder(40);
+    let db = dir.join("outbox/00000001/db");
+    fs::File::options().write(true).open(&db).unwrap().set_len(2 << 20).unwrap();
+    finds(&dir, "");
+    // All of it, with a folder around it or without one.
+    let (_temp, dir) = folder(40);
+    fs::remove_file(dir.join("outbox/00000001/db")).unwrap();
+    finds(&dir, "its file db is gone; 0 events could be saved");
+    fs::remove_dir_all(dir.join("outbox/00000001")).unwrap();
+    finds(&dir, "generation 1 is missing");
+    fs::write(dir.join("generations"), b"").unwrap();
+    finds(&dir, "the file generations");
+    fs::write(dir.join("endpoints"), b"x").unwrap();
+    finds(&dir, "the file endpoints is damaged");
+    // The mark is in other files too.
+    fs::remove_file(dir.join("FORMAT")).unwrap();
+    finds(&dir, "the file FORMAT: it is gone");
+    let (lines, exported) = fetch(&dir);
+    assert!(exported.events > 0 && !lines.is_empty());
+}
+
+#[test]
+fn a_body_that_is_damaged_costs_its_events_alone_and_they_are_told() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path().join("data");
+    let body = |n: usize| format!("body {n} ").repeat(2_500);
+    let line = |n: usize| {
+        json!({"id": format!("evt_{n}"), "type": "a", "at": NOW.to_string(), "content_type": "text/plain", "json": false,
+            "body": body(n), "fingerprint": "00000000000000000000000000000000", "deliveries": []})
+    };
+    bring(&dir, &text(&(0..50).map(line).collect::<Vec<_>>()), 1 << 30).unwrap();
+    let db = dir.join("outbox/00000001/db");
+    let mut bytes = fs::read(&db).unwrap();
+    let needle = b"body 20 body 20 body 20";
+    let places: Vec<_> = memchr::memmem::find_iter(&bytes, needle).collect();
+    assert!(!places.is_empty());
+    for at in places {
+        bytes[at + 3] ^= 0x20;
+    }
+    fs::write(&db, bytes).unwrap();
+    finds(&dir, "");
+    let (lines, exported) = fetch(&dir);
+    assert_eq!(exported.events, 50);
+    assert!((1..=3).contains(&exported.without_body), "{}", exported.without_body);
+    assert_eq!(exported.faults.len(), 1, "{:?}", exported.faults);
+    assert!(exported.faults[0].what.contains("lost their body"), "{:?}", exported.faults);
+    let lost = lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    let lost = lost.map(|line| serde_json::from_slice::<Value>(line).unwrap());
+    for (n, line) in lost.enumerate() {
+        match line["body_lost"] == true {
+            true => assert!((19..=21).contains(&n) && line["body"].is_null(), "{line}"),
+            false => assert_eq!(line["body"], body(n)),
+        }
+    }
+    let new = temp.path().join("new");
+    let imported = bring(&new, &lines, 1 << 30).unwrap();
+    assert_eq!((imported.events, imported.without_body), (50 - exported.without_body, exported.without_body));
+}
+
+#[test]
+fn what_a_crash_left_of_a_rescue_is_read_as_the_next_start_would() {
+    let (_temp, dir) = folder(20);
+    let (before, _) = fetch(&dir);
+    let (first, rescued) = (dir.join("outbox/00000001"), dir.join("outbox/00000001.rescued"));
+    fs::rename(&first, &rescued).unwrap();
+    assert!(fetch(&dir).0 == before);
+    assert!(look(&dir).is_sound());
+    fs::rename(&rescued, &first).unwrap();
+    fs::create_dir(&rescued).unwrap();
+    fs::create_dir(dir.join("outbox/00000009.removed")).unwrap();
+    assert!(fetch(&dir).0 == before);
+    let report = look(&dir);
+    assert!(report.is_sound());
+    assert_eq!(report.notes.len(), 2);
+    // What lies set aside is told until somebody has looked.
+    fs::create_dir(dir.join("outbox/00000001.damaged")).unwrap();
+    let report = look(&dir);
+    assert!(!report.is_sound());
+    assert_eq!(report.set_aside[0].generation, 1);
+}

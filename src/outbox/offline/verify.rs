@@ -1,0 +1,186 @@
+//! Reads everything that is in a generation, and tells what does not fit together.
+
+use std::collections::{BTreeSet, HashSet};
+
+use super::check::{EXPORT, Fault, START};
+use super::histories::Histories;
+use crate::model::delivery::{DeliveryRef, Standing, Waiting};
+use crate::outbox::carve::Carved;
+use crate::outbox::generation::Generation;
+use crate::outbox::keys;
+use crate::outbox::{ReadError, ids};
+
+/// Faults of one generation that are told one by one.
+const SHOWN_MAX: usize = 5;
+/// Every kind of record in a generation.
+const KINDS: [u8; 9] = [
+    keys::NAME,
+    keys::BODY,
+    keys::HEADS,
+    keys::STATES,
+    keys::ATTEMPTS,
+    keys::INDEX,
+    keys::FILTER,
+    keys::SEAL,
+    keys::DONE,
+];
+
+/// What a generation holds.
+#[derive(Debug, Default)]
+pub(super) struct Verified {
+    pub(super) events: u64,
+    pub(super) delivered: u64,
+    pub(super) dead: u64,
+    pub(super) attempts: u64,
+    /// Events without their body in a generation where that is known.
+    pub(super) without_body: u64,
+    /// What is pending.
+    pub(super) waiting: Vec<Waiting>,
+    pub(super) faults: Vec<Fault>,
+    more: u64,
+}
+
+impl Verified {
+    /// Nothing of it could be read.
+    pub(super) fn nothing(fault: Fault) -> Self {
+        Self { faults: vec![fault], ..Self::default() }
+    }
+
+    fn fault(&mut self, what: String, remedy: &str) {
+        if self.faults.len() < SHOWN_MAX {
+            self.faults.push(Fault { what, remedy: remedy.to_owned() });
+        } else {
+            self.more += 1;
+        }
+    }
+
+    fn unreadable(&mut self, error: &ReadError) {
+        self.fault(error.to_string(), START);
+    }
+}
+
+/// Reads every event with its body, every state and every attempt. `index`: the id index as well.
+pub(super) fn verify(generation: &Generation, index: bool) -> Verified {
+    let mut verified = Verified::default();
+    let (mut histories, read) = Histories::read(generation);
+    if let Err(error) = read {
+        verified.unreadable(&error);
+    }
+    let (mut packs, mut hashes) = (BTreeSet::new(), Vec::new());
+    let scanned = generation.scan_heads(|seq, row| {
+        verified.events += 1;
+        let head = match generation.head_of(row) {
+            Ok(head) => head,
+            Err(error) => return verified.unreadable(&error),
+        };
+        hashes.push(ids::id_hash(row.id));
+        hashes.extend(row.idempotency_key.map(ids::idempotency_hash));
+        let (accepted_at, event) = (head.event.at, generation.place(seq));
+        for past in histories.take(seq, &head) {
+            verified.attempts += past.packs.len() as u64;
+            packs.extend(past.packs);
+            match past.state.standing {
+                Standing::Delivered => verified.delivered += 1,
+                Standing::Dead(_) => verified.dead += 1,
+                Standing::Pending { next_at } => verified.waiting.push(Waiting {
+                    delivery: DeliveryRef { event, endpoint: past.endpoint },
+                    accepted_at,
+                    next_at,
+                    progress: past.state.progress,
+                }),
+            }
+        }
+        match generation.event(head) {
+            Ok(_) => {}
+            Err(ReadError::Lost(_)) => verified.without_body += 1,
+            Err(error) => verified.unreadable(&error),
+        }
+    });
+    if let Err(error) = scanned {
+        verified.unreadable(&error);
+    }
+    verify_attempts(generation, &packs, &mut verified);
+    if histories.len() > 0 && !generation.rescued() && verified.faults.is_empty() {
+        let what = format!("it tells of deliveries of {} events that are not there", histories.len());
+        verified.fault(what, EXPORT);
+    }
+    if index {
+        verify_index(generation, &hashes, &mut verified);
+    }
+    if verified.more > 0 {
+        let what = format!("and {} more such faults", verified.more);
+        verified.faults.push(Fault { what, remedy: START.to_owned() });
+    }
+    verified
+}
+
+fn verify_attempts(generation: &Generation, packs: &BTreeSet<u32>, verified: &mut Verified) {
+    let mut gone = 0;
+    for pack in packs {
+        match generation.each_attempt(*pack, |_| {}) {
+            Ok(there) => gone += u64::from(!there && !generation.rescued()),
+            Err(error) => verified.unreadable(&error),
+        }
+    }
+    if gone > 0 {
+        verified.fault(format!("{gone} packs of attempts are missing"), START);
+    }
+}
+
+/// Whether every event of a sealed generation is found by its id, and by its key.
+fn verify_index(generation: &Generation, hashes: &[u64], verified: &mut Verified) {
+    let sealed = match generation.sealed() {
+        Ok(seal) => seal.is_some(),
+        Err(error) => return verified.unreadable(&error),
+    };
+    if !sealed {
+        return;
+    }
+    let mut index = HashSet::with_capacity(hashes.len());
+    let scanned = generation.scan_index(|row| {
+        index.insert(row.hash);
+    });
+    let filter = match scanned.and_then(|()| generation.filter()) {
+        Ok(filter) => filter,
+        Err(error) => return verified.unreadable(&error),
+    };
+    let found = |hash: &u64| index.contains(hash) && filter.as_ref().is_none_or(|filter| filter.may_hold(*hash));
+    let missing = hashes.iter().filter(|hash| !found(hash)).count();
+    if missing > 0 {
+        let what =
+            format!("{missing} ids are missing in its index: a repeat of such an event would be taken for a new one");
+        verified.fault(what, EXPORT);
+    }
+}
+
+/// Holds the records of an open generation against those that were carved out of its file. Returns how many it has.
+pub(super) fn compare(generation: &Generation, carved: &Carved, verified: &mut Verified) -> u64 {
+    let (mut records, mut unlike, mut lost) = (0, 0, 0);
+    for kind in KINDS {
+        let (mut of_kind, mut last) = (0, 0);
+        let scanned = generation.scan_records(kind, |key, value| {
+            of_kind += 1;
+            last = keys::number(&key).unwrap_or(0);
+            // The mark that nothing is pending comes and goes, and an older one may be what is left in the file.
+            let same = kind == keys::DONE || carved.get(&key).is_ok_and(|found| found.as_ref() == Some(&value));
+            unlike += u64::from(!same);
+        });
+        if let Err(error) = scanned {
+            verified.unreadable(&error);
+        }
+        records += of_kind;
+        // Behind its last one there may be what is left of a commit that never finished. Other kinds are removed at times.
+        if matches!(kind, keys::NAME | keys::HEADS | keys::STATES | keys::ATTEMPTS) {
+            let there = carved.numbers(kind).filter(|number| of_kind > 0 && *number <= last).count() as u64;
+            lost += there.saturating_sub(of_kind);
+        }
+    }
+    if unlike > 0 {
+        let what = format!("{unlike} of its records are damaged in the file, or cannot be found in it");
+        verified.fault(what, EXPORT);
+    }
+    if lost > 0 {
+        verified.fault(format!("the storage engine has lost {lost} records that its file still has"), EXPORT);
+    }
+    records
+}

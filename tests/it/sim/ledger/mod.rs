@@ -1,0 +1,227 @@
+//! What must hold: an independent account of what was asked, answered and seen.
+//!
+//! It is far simpler than what it judges: lists in memory, no threads, no disk. It knows nothing of generations but which one
+//! an event lies in, and computes when an attempt is due from the contract alone. What it finds wrong it notes as a breach;
+//! the run goes on to the next rest, where the first breach ends it.
+//!
+//! | file | keeps |
+//! |---|---|
+//! | `answers` | events that were handed in, and what was answered: stored, a repeat, another under the same id, refused |
+//! | `attempts` | deliveries, when each is due, which lanes are open or held, what the network saw |
+//! | `audit` | the outbox's own account, at its start, by id, as a list, and of damage, against all this |
+//!
+//! # Order
+//! `order = "key"` and `"strict"` are not built yet. Their rule belongs into [`Ledger::attempt_begins`]: no attempt while an
+//! earlier delivery of the same lane and key is unfinished.
+
+mod answers;
+mod attempts;
+mod audit;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use webhookd::clock::{MonoMs, SharedClock, UnixMs};
+use webhookd::config::Endpoint;
+use webhookd::model::delivery::{DeadReason, EventRef, Progress, Standing};
+
+pub(crate) use answers::{Fate, Heard, Post};
+pub(crate) use attempts::LaneState;
+
+use super::report::Counts;
+
+/// Both clocks in one moment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Now {
+    pub(crate) wall: UnixMs,
+    pub(crate) mono: MonoMs,
+}
+
+impl Now {
+    pub(crate) fn of(clock: &SharedClock) -> Self {
+        Self { wall: clock.wall(), mono: clock.mono() }
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Ledger {
+    endpoints: Vec<Arc<Endpoint>>,
+    in_flight_total_max: usize,
+    retention_ms: u64,
+    posts: Vec<Post>,
+    by_id: HashMap<String, Vec<usize>>,
+    by_key: HashMap<String, Vec<usize>>,
+    by_place: HashMap<EventRef, usize>,
+    deliveries: BTreeMap<(usize, usize), Delivery>,
+    lanes: Vec<attempts::Lane>,
+    /// What the network saw: by post, endpoint and the attempt's number; a number can come again after a crash.
+    seen: HashMap<(usize, usize, u16), Vec<attempts::Seen>>,
+    /// Generations that the simulation damaged: of their events it only asks that what is missing is named.
+    harmed: BTreeSet<u32>,
+    /// Replays that were asked for and not heard of yet, with the moment.
+    replays: BTreeMap<(usize, usize), UnixMs>,
+    /// Events of these that were not found, and deliveries that stand where they never stood.
+    missing: BTreeSet<usize>,
+    strayed: BTreeSet<usize>,
+    breaches: Vec<String>,
+    pub(crate) counts: Counts,
+}
+
+/// One delivery's account.
+#[derive(Debug)]
+struct Delivery {
+    /// Where it stood, one point after another.
+    history: Vec<Point>,
+    /// The last point that is known to be durable: after a crash it stands there or at a later one.
+    sure: usize,
+    /// Whether a crash has left open at which of these points it stands.
+    open: bool,
+    /// On the schedule of this life: no attempt before the first moment, and one by the second if nothing stands in its way.
+    due: Option<(MonoMs, MonoMs)>,
+    in_flight: bool,
+    /// How often the endpoint took it.
+    taken: u32,
+}
+
+/// Where a delivery stands, as far as it can be known from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Point {
+    at: Stand,
+    progress: Progress,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stand {
+    /// The endpoint was never given the event.
+    Never,
+    /// Its next attempt is due between these moments, both included.
+    Pending(UnixMs, UnixMs),
+    Delivered,
+    Dead(DeadReason),
+}
+
+impl Point {
+    fn fits(&self, standing: Standing, progress: Progress) -> bool {
+        let stands = match (self.at, standing) {
+            (Stand::Pending(from, to), Standing::Pending { next_at }) => from <= next_at && next_at <= to,
+            (Stand::Delivered, Standing::Delivered) => true,
+            (Stand::Dead(one), Standing::Dead(other)) => one == other,
+            _ => false,
+        };
+        stands && self.progress == progress
+    }
+
+    const NEVER: Self = Self { at: Stand::Never, progress: Progress { tries: 0, made: 0 } };
+
+    fn is_pending(&self) -> bool {
+        matches!(self.at, Stand::Pending(..))
+    }
+}
+
+impl Delivery {
+    fn at(point: Point) -> Self {
+        Self { history: vec![point], sure: 0, open: false, due: None, in_flight: false, taken: 0 }
+    }
+
+    fn last(&self) -> Point {
+        *self.history.last().expect("a delivery stands somewhere")
+    }
+
+    /// Whether the endpoint may never have been given the event; settles that it was not.
+    fn may_never_be(&mut self) -> bool {
+        let from = if self.open { self.sure } else { self.history.len() - 1 };
+        let Some(at) = (from..self.history.len()).find(|at| self.history[*at] == Point::NEVER) else { return false };
+        self.history.truncate(at + 1);
+        self.open = false;
+        true
+    }
+
+    /// Whether it may stand so; settles which point that is, where a crash left it open.
+    fn stands(&mut self, standing: Standing, progress: Progress) -> bool {
+        let from = if self.open { self.sure } else { self.history.len() - 1 };
+        let Some(at) = (from..self.history.len()).rev().find(|at| self.history[*at].fits(standing, progress)) else {
+            return false;
+        };
+        self.history.truncate(at + 1);
+        self.open = false;
+        true
+    }
+}
+
+impl Ledger {
+    /// An empty ledger for these endpoints.
+    pub(crate) fn new(endpoints: Vec<Arc<Endpoint>>, in_flight_total_max: usize, retention_ms: u64) -> Self {
+        let lanes = endpoints.iter().map(|_| attempts::Lane::default()).collect();
+        Self {
+            endpoints,
+            in_flight_total_max,
+            retention_ms,
+            posts: Vec::new(),
+            by_id: HashMap::new(),
+            by_key: HashMap::new(),
+            by_place: HashMap::new(),
+            deliveries: BTreeMap::new(),
+            lanes,
+            seen: HashMap::new(),
+            harmed: BTreeSet::new(),
+            replays: BTreeMap::new(),
+            missing: BTreeSet::new(),
+            strayed: BTreeSet::new(),
+            breaches: Vec::new(),
+            counts: Counts::default(),
+        }
+    }
+
+    /// What was found wrong.
+    pub(crate) fn breaches(&self) -> &[String] {
+        &self.breaches
+    }
+
+    /// Notes something wrong.
+    pub(crate) fn breach(&mut self, what: impl Into<String>) {
+        self.breaches.push(what.into());
+    }
+
+    /// Everything that was ever handed in.
+    pub(crate) fn posts(&self) -> &[Post] {
+        &self.posts
+    }
+
+    /// The simulation has damaged a generation.
+    pub(crate) fn harm(&mut self, generation: u32) {
+        self.harmed.insert(generation);
+    }
+
+    /// Whether it has damaged any.
+    pub(crate) fn is_harmed(&self) -> bool {
+        !self.harmed.is_empty()
+    }
+
+    /// Whether an event may have been damaged.
+    fn is_shaky(&self, post: usize) -> bool {
+        match self.posts[post].place {
+            Some(place) => self.harmed.contains(&place.generation),
+            None => !self.harmed.is_empty(),
+        }
+    }
+
+    /// What has happened so far is durable.
+    pub(crate) fn make_sure(&mut self) {
+        for delivery in self.deliveries.values_mut().filter(|delivery| !delivery.open) {
+            delivery.sure = delivery.history.len() - 1;
+        }
+    }
+
+    fn name(&self, post: usize) -> String {
+        let post = &self.posts[post];
+        let place = post.place.map_or_else(String::new, |at| format!(" at {}/{}", at.generation, at.seq));
+        format!("event {} ({:?}{place})", post.id, post.fate)
+    }
+
+    fn way(&self, (post, endpoint): (usize, usize)) -> String {
+        format!("{} to {}", self.name(post), self.endpoints[endpoint].name)
+    }
+}
