@@ -8,6 +8,8 @@
 //! version is pinned, and a test holds this against it. Old versions of a page stay in the file until their segment is used
 //! again, so a key may be found several times: the same value, or another of an earlier epoch.
 //!
+//! What was told of a sealed generation later (`sealed.rs`) is found in the same way, and is newer than what the engine has.
+//!
 //! It only reads. Memory: about 60 bytes a record.
 
 use std::collections::BTreeMap;
@@ -16,6 +18,7 @@ use std::io;
 use std::ops::Bound;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::{OnceLock, PoisonError, RwLock, RwLockReadGuard};
 
 use memchr::memmem::Finder;
 
@@ -23,16 +26,23 @@ use super::caution;
 use super::engine::{SEGMENT_BYTES, Value};
 use super::frame::{self, Mark};
 use super::keys::{self, Key};
+use super::sealed;
 
+/// The files in which records are found: of two records of one epoch, the one in the later file is the newer.
+const COPY: usize = 0;
+const DATABASE: usize = 1;
+const LATER: usize = 2;
 /// What is read at once where a larger read failed, in bytes.
 const SECTOR_BYTES: usize = 4096;
 
 /// The intact records of one database file.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Carved {
-    /// The database, and a copy of it where there is one.
-    files: Vec<File>,
-    records: BTreeMap<Key, Place>,
+    /// A copy of the database where there is one, the database, and what was told later.
+    files: [OnceLock<File>; 3],
+    records: RwLock<BTreeMap<Key, Place>>,
+    /// Where in the last of these files something was left out.
+    left_out: Vec<u64>,
     /// Bytes of the file that the disk did not give out.
     pub(super) unreadable_bytes: u64,
     /// Bytes looked through.
@@ -42,7 +52,7 @@ pub(super) struct Carved {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Place {
     epoch: u32,
-    file: u8,
+    file: usize,
     offset: u64,
     value_bytes: u32,
 }
@@ -53,11 +63,13 @@ impl Carved {
     /// # Errors
     /// Where the file is there and cannot be opened; what cannot be read of it is counted, and left out.
     pub(super) fn open(dir: &Path, mark: Mark) -> io::Result<Self> {
-        let mut carved = Self { files: Vec::new(), records: BTreeMap::new(), unreadable_bytes: 0, file_bytes: 0 };
+        let mut carved = Self::default();
         let mut segment = vec![0; SEGMENT_BYTES];
-        for path in [caution::copy_path(dir), dir.join("db")] {
+        for (at, path) in
+            [(COPY, caution::copy_path(dir)), (DATABASE, dir.join("db")), (LATER, sealed::later_path(dir))]
+        {
             match File::open(path) {
-                Ok(file) => carved.take_file(file, mark, &mut segment)?,
+                Ok(file) => carved.take_file(at, file, mark, &mut segment)?,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(error),
             }
@@ -65,20 +77,21 @@ impl Carved {
         Ok(carved)
     }
 
-    fn take_file(&mut self, file: File, mark: Mark, segment: &mut [u8]) -> io::Result<()> {
+    fn take_file(&mut self, at: usize, file: File, mark: Mark, segment: &mut [u8]) -> io::Result<()> {
         let bytes = file.metadata()?.len();
         let finder = Finder::new(&mark.bytes);
         for base in (0..bytes).step_by(SEGMENT_BYTES) {
             let len = usize::try_from(bytes - base).map_or(SEGMENT_BYTES, |rest| rest.min(SEGMENT_BYTES));
             self.unreadable_bytes += read_what_can_be(&file, &mut segment[..len], base);
-            self.take_segment(&finder, &segment[..len], base);
+            self.take_segment(at, &finder, &segment[..len], base);
         }
         self.file_bytes += bytes;
-        self.files.push(file);
+        self.files[at] = OnceLock::from(file);
         Ok(())
     }
 
-    fn take_segment(&mut self, finder: &Finder<'_>, segment: &[u8], base: u64) {
+    fn take_segment(&mut self, file: usize, finder: &Finder<'_>, segment: &[u8], base: u64) {
+        let records = self.records.get_mut().unwrap_or_else(PoisonError::into_inner);
         let mut at = 0;
         while let Some(found) = finder.find(&segment[at..]) {
             let start = at + found;
@@ -89,11 +102,11 @@ impl Carved {
             let value_bytes = frame::OVERHEAD + record.payload.len();
             let place = Place {
                 epoch: record.epoch,
-                file: u8::try_from(self.files.len()).unwrap_or(u8::MAX),
+                file,
                 offset: base + start as u64,
                 value_bytes: u32::try_from(value_bytes).unwrap_or(u32::MAX),
             };
-            let newest = self.records.entry(record.key).or_insert(place);
+            let newest = records.entry(record.key).or_insert(place);
             *newest = place.max(*newest);
             // Whatever a producer put into a body is passed over with it.
             at = start + value_bytes;
@@ -103,20 +116,23 @@ impl Carved {
     /// The value under `key`.
     pub(super) fn get(&self, key: &[u8]) -> io::Result<Option<Value>> {
         let Ok(key) = Key::try_from(key) else { return Ok(None) };
-        self.records.get(&key).map(|place| self.value(*place)).transpose()
+        let place = self.records().get(&key).copied();
+        place.map(|place| self.value(place)).transpose()
     }
 
     /// The last record of `kind` that is not after `key`.
     pub(super) fn at_or_before(&self, kind: u8, key: &[u8]) -> io::Result<Option<(Key, Value)>> {
         let Ok(key) = Key::try_from(key) else { return Ok(None) };
-        self.with_value(self.records.range(keys::key(kind, 0)..=key).next_back())
+        let found = self.records().range(keys::key(kind, 0)..=key).next_back().map(copied);
+        self.with_value(found)
     }
 
     /// The first record of `kind` after `key`.
     pub(super) fn after(&self, kind: u8, key: &[u8]) -> io::Result<Option<(Key, Value)>> {
         let Ok(key) = Key::try_from(key) else { return Ok(None) };
         let range = (Bound::Excluded(key), Bound::Included(keys::key(kind, u64::MAX)));
-        self.with_value(self.records.range(range).next())
+        let found = self.records().range(range).next().map(copied);
+        self.with_value(found)
     }
 
     /// The last record of `kind`.
@@ -125,14 +141,18 @@ impl Carved {
     }
 
     /// The numbers of all records of `kind`, in order.
-    pub(super) fn numbers(&self, kind: u8) -> impl Iterator<Item = u64> {
-        self.records.range(keys::key(kind, 0)..=keys::key(kind, u64::MAX)).filter_map(|(key, _)| keys::number(key))
+    pub(super) fn numbers(&self, kind: u8) -> Vec<u64> {
+        let all = keys::key(kind, 0)..=keys::key(kind, u64::MAX);
+        self.records().range(all).filter_map(|(key, _)| keys::number(key)).collect()
     }
 
     /// Calls `each` for every record of `kind` from number `from` on, until it says `false`.
     pub(super) fn scan(&self, kind: u8, from: u64, mut each: impl FnMut(Key, Value) -> bool) -> io::Result<()> {
-        for (key, place) in self.records.range(keys::key(kind, from)..=keys::key(kind, u64::MAX)) {
-            if !each(*key, self.value(*place)?) {
+        // Nobody waits while `each` looks at one, which may take a while.
+        let all = keys::key(kind, from)..=keys::key(kind, u64::MAX);
+        let found: Vec<_> = self.records().range(all).map(copied).collect();
+        for (key, place) in found {
+            if !each(key, self.value(place)?) {
                 break;
             }
         }
@@ -141,24 +161,53 @@ impl Carved {
 
     /// Leaves a record out from here on.
     pub(super) fn leave_out(&mut self, key: &Key) {
-        self.records.remove(key);
+        let records = self.records.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if let Some(place) = records.remove(key).filter(|place| place.file == LATER) {
+            self.left_out.push(place.offset);
+        }
     }
 
     /// How many records there are.
     pub(super) fn len(&self) -> usize {
-        self.records.len()
+        self.records().len()
     }
 
-    fn with_value(&self, found: Option<(&Key, &Place)>) -> io::Result<Option<(Key, Value)>> {
-        found.map(|(key, place)| Ok((*key, self.value(*place)?))).transpose()
+    /// Where in the file of what was told later something was left out.
+    pub(super) fn left_out_of_later(&self) -> &[u64] {
+        &self.left_out
+    }
+
+    /// Names the file of what is told later, where there was none before.
+    pub(super) fn read_later_from(&self, file: File) {
+        let _ = self.files[LATER].set(file);
+    }
+
+    /// A record was appended to that file.
+    pub(super) fn learn_later(&self, key: &Key, epoch: u32, offset: u64, value_bytes: usize) -> io::Result<()> {
+        let value_bytes = u32::try_from(value_bytes).map_err(io::Error::other)?;
+        let place = Place { epoch, file: LATER, offset, value_bytes };
+        self.records.write().unwrap_or_else(PoisonError::into_inner).insert(*key, place);
+        Ok(())
+    }
+
+    fn records(&self) -> RwLockReadGuard<'_, BTreeMap<Key, Place>> {
+        self.records.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn with_value(&self, found: Option<(Key, Place)>) -> io::Result<Option<(Key, Value)>> {
+        found.map(|(key, place)| Ok((key, self.value(place)?))).transpose()
     }
 
     fn value(&self, place: Place) -> io::Result<Value> {
-        let file = self.files.get(usize::from(place.file)).ok_or(io::ErrorKind::NotFound)?;
+        let file = self.files[place.file].get().ok_or(io::ErrorKind::NotFound)?;
         let mut value = vec![0; place.value_bytes as usize];
         file.read_exact_at(&mut value, place.offset)?;
         Ok(value.into())
     }
+}
+
+fn copied((key, place): (&Key, &Place)) -> (Key, Place) {
+    (*key, *place)
 }
 
 /// Fills `into` from `offset` on, with zeros where the disk refuses; returns how many bytes it refused.
@@ -219,7 +268,7 @@ mod tests {
             let key = keys::key(b'b', n);
             assert!(carved.get(&key).unwrap() == engine.get(&key).unwrap(), "{n}");
         }
-        assert_eq!(carved.numbers(b'b').collect::<Vec<_>>(), (0..700).collect::<Vec<_>>());
+        assert_eq!(carved.numbers(b'b'), (0..700).collect::<Vec<_>>());
         assert_eq!(carved.unreadable_bytes, 0);
     }
 
@@ -247,7 +296,7 @@ mod tests {
         drop(engine);
         std::fs::write(&path, bytes).unwrap();
         let carved = Carved::open(dir.path(), MARK).unwrap();
-        assert_eq!(carved.numbers(b'b').collect::<Vec<_>>(), (0..40).filter(|n| *n != 20).collect::<Vec<_>>());
-        assert_eq!(carved.numbers(b'h').count(), 0);
+        assert_eq!(carved.numbers(b'b'), (0..40).filter(|n| *n != 20).collect::<Vec<_>>());
+        assert!(carved.numbers(b'h').is_empty());
     }
 }

@@ -14,10 +14,11 @@ use std::time::SystemTime;
 use super::carve::Carved;
 use super::disk::SharedDisk;
 use super::generation::{Generation, Identity};
+use super::sealed::{ReadLock, Sealed, later_path};
 use super::shelf::Shelf;
 use super::survey::{self, Survey};
 use super::watermark::{self, Watermark};
-use super::{ReadError, StoreError};
+use super::{ReadError, StoreError, index};
 
 /// The copy that stands by.
 pub(super) fn copy_path(dir: &Path) -> PathBuf {
@@ -43,11 +44,19 @@ pub(super) fn open(
     if copy_path(dir).exists() {
         return Err(unsure(identity.no, "a crash came while the engine opened it".to_owned()));
     }
+    let durable = watermark::read(dir);
+    if is_closed_for_good(dir) {
+        let lock = ReadLock::take(dir)?;
+        let (carved, survey) = look_through(dir, identity, durable, know_only)?;
+        if survey.seal.is_some() {
+            let sealed = Sealed::new(carved, dir, Arc::clone(disk), lock);
+            return Generation::open_sealed(sealed, dir, identity.clone());
+        }
+    }
     if written_up(dir) {
         return engine();
     }
     let io = |what| move |source| StoreError::Io { what, generation: identity.no, source };
-    let durable = watermark::read(dir);
     let (_, survey) = look_through(dir, identity, durable, know_only)?;
     if let Err(source) = fs::copy(dir.join("db"), copy_path(dir)) {
         let _ = fs::remove_file(copy_path(dir));
@@ -76,6 +85,12 @@ pub(super) fn open(
             Err(error)
         }
     }
+}
+
+/// Whether the seal of the generation in `dir` is known to be durable, and all that came before it: these files are only
+/// written then.
+pub(super) fn is_closed_for_good(dir: &Path) -> bool {
+    index::is_there(dir) || later_path(dir).exists()
 }
 
 /// Opens the generation in `dir` to read what was carved out of its file, without the engine and whatever that would do to the

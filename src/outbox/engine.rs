@@ -204,16 +204,6 @@ impl Engine {
         found.map(ours)
     }
 
-    /// Removes every key of `kind` from `from` on.
-    pub(super) fn clear(&self, kind: u8, from: &[u8]) -> Result<(), EngineError> {
-        self.write("cannot remove", |db| {
-            for key in db.range(from..[kind + 1].as_slice()).keys() {
-                db.remove(key?)?;
-            }
-            Ok(())
-        })
-    }
-
     /// Calls `each` for every key of `kind` from `from` on, until it says `false`.
     pub(super) fn scan(
         &self,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::recovery;
 use super::room::{Condition, free_bytes_min};
 use super::slot::Slot;
+use super::store::Store;
 use super::writer::Writer;
 use super::{News, StoreError, summary};
 use crate::clock::UnixMs;
@@ -58,6 +59,9 @@ impl Writer {
         }
         self.summarise_one(now);
         self.store.close_idle();
+        if self.store.has_leaving() {
+            self.readers.try_job(Store::close_leaving);
+        }
         self.recover_from_trouble();
         self.store.review_damages();
         if let Err(error) = self.store.save_roll() {
@@ -199,7 +203,7 @@ impl Writer {
             }
         } else if !life.marked_done {
             let marked = self.open(slot).and_then(|generation| {
-                generation.set_done(Some(life.changed_at))?;
+                generation.set_done(life.changed_at)?;
                 self.sync_soon(slot.no(), generation);
                 Ok(())
             });
@@ -229,7 +233,7 @@ impl Writer {
 }
 
 /// Writes the summary of a generation, unless something is written to that meanwhile.
-pub(super) fn summarise(store: &super::store::Store, slot: &Slot, now: UnixMs) -> Result<(), StoreError> {
+pub(super) fn summarise(store: &Store, slot: &Slot, now: UnixMs) -> Result<(), StoreError> {
     let Some(filter) = slot.filter() else { return Ok(()) };
     let dir = store.folder().generation(slot.no());
     store.read(slot, |generation| {

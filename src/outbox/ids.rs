@@ -12,6 +12,11 @@ pub(super) fn idempotency_hash(key: &str) -> u64 {
     hash(b'k', key)
 }
 
+/// The hashes under which an event is found.
+pub(super) fn of(id: &str, idempotency_key: Option<&str>) -> impl Iterator<Item = u64> + use<> {
+    std::iter::once(id_hash(id)).chain(idempotency_key.map(idempotency_hash))
+}
+
 /// The first eight bytes of SHA-256: stored, so the same in every version, and even enough for the filters.
 fn hash(kind: u8, text: &str) -> u64 {
     let digest = Sha256::new_with_prefix([kind]).chain_update(text.as_bytes()).finalize();

@@ -8,6 +8,7 @@
 //! It is written once the seal is durable, so it never lacks an id, and is not synced: each block has its own checksum and
 //! tells how many ids there are, and where one is not as it should be the generation is opened instead.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
@@ -15,7 +16,6 @@ use std::path::{Path, PathBuf};
 
 use super::frame::{self, Mark};
 use super::keys::{self, key};
-use super::rows::IndexRow;
 
 /// Hash and number of an event.
 const ROW_BYTES: usize = 8 + 4;
@@ -33,16 +33,18 @@ pub(super) fn is_there(dir: &Path) -> bool {
     path(dir).exists()
 }
 
-/// Writes the ids of the generation in `dir`. They are in order.
-pub(super) fn write(dir: &Path, mark: Mark, rows: &[IndexRow]) -> io::Result<()> {
+/// Writes the ids of the generation in `dir`: the hash of each with its event's number.
+pub(super) fn write(dir: &Path, mark: Mark, ids: &HashMap<u64, u32>) -> io::Result<()> {
+    let mut rows: Vec<(u64, u32)> = ids.iter().map(|(hash, seq)| (*hash, *seq)).collect();
+    rows.sort_unstable();
     let count = u32::try_from(rows.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
     let mut bytes = Vec::with_capacity(rows.len().div_ceil(ROWS_EACH) * BLOCK_BYTES);
     for (number, block) in rows.chunks(ROWS_EACH).enumerate() {
         let mut value = frame::begin(COUNT_BYTES + block.len() * ROW_BYTES);
         value.extend_from_slice(&count.to_le_bytes());
-        for row in block {
-            value.extend_from_slice(&row.hash.to_le_bytes());
-            value.extend_from_slice(&row.seq.to_le_bytes());
+        for (hash, seq) in block {
+            value.extend_from_slice(&hash.to_le_bytes());
+            value.extend_from_slice(&seq.to_le_bytes());
         }
         bytes.extend(frame::close(mark, &key(keys::IDS, number as u64), value));
     }
@@ -52,17 +54,8 @@ pub(super) fn write(dir: &Path, mark: Mark, rows: &[IndexRow]) -> io::Result<()>
 /// The number of the event under a hash in the generation in `dir`.
 ///
 /// # Errors
-/// Where there is no such file, or it cannot be believed: only the generation itself can tell then. One that is damaged is
-/// removed, so that it is written anew.
+/// Where there is no such file, or it cannot be believed: only the generation itself can tell then.
 pub(super) fn find(dir: &Path, hash: u64) -> io::Result<Option<u32>> {
-    find_in(dir, hash).inspect_err(|error| {
-        if matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof) {
-            let _ = std::fs::remove_file(path(dir));
-        }
-    })
-}
-
-fn find_in(dir: &Path, hash: u64) -> io::Result<Option<u32>> {
     let file = File::open(path(dir))?;
     let bytes = file.metadata()?.len();
     let blocks = bytes.div_ceil(BLOCK_BYTES as u64);
@@ -151,19 +144,17 @@ mod tests {
     use super::super::ids::id_hash;
     use super::*;
 
-    fn rows(count: u32) -> Vec<IndexRow> {
-        let mut rows: Vec<_> = (0..count).map(|seq| IndexRow { hash: id_hash(&format!("evt_{seq}")), seq }).collect();
-        rows.sort_unstable();
-        rows
+    fn ids(count: u32) -> HashMap<u64, u32> {
+        (0..count).map(|seq| (id_hash(&format!("evt_{seq}")), seq)).collect()
     }
 
     #[test]
     fn every_id_is_found_and_no_other_whatever_their_number() {
         let dir = tempfile::tempdir().unwrap();
         for count in [1, 2, 511, 512, 513, 1024, 20_000] {
-            write(dir.path(), Mark::new([1; 8]), &rows(count)).unwrap();
-            for row in rows(count).iter().step_by(7) {
-                assert_eq!(find(dir.path(), row.hash).unwrap(), Some(row.seq));
+            write(dir.path(), Mark::new([1; 8]), &ids(count)).unwrap();
+            for (hash, seq) in ids(count).into_iter().step_by(7) {
+                assert_eq!(find(dir.path(), hash).unwrap(), Some(seq));
             }
             for n in count..count + 3_000 {
                 assert_eq!(find(dir.path(), id_hash(&format!("evt_{n}"))).unwrap(), None);
@@ -177,11 +168,11 @@ mod tests {
     #[test]
     fn hashes_that_crowd_in_one_place_are_found_all_the_same() {
         let dir = tempfile::tempdir().unwrap();
-        let crowd: Vec<_> = (0..5_000).map(|seq| IndexRow { hash: (1 << 63) + u64::from(seq) * 2, seq }).collect();
+        let crowd: HashMap<_, _> = (0..5_000).map(|seq| ((1 << 63) + u64::from(seq) * 2, seq)).collect();
         write(dir.path(), Mark::new([1; 8]), &crowd).unwrap();
-        for row in &crowd {
-            assert_eq!(find(dir.path(), row.hash).unwrap(), Some(row.seq));
-            assert_eq!(find(dir.path(), row.hash + 1).unwrap(), None);
+        for (hash, seq) in crowd {
+            assert_eq!(find(dir.path(), hash).unwrap(), Some(seq));
+            assert_eq!(find(dir.path(), hash + 1).unwrap(), None);
         }
     }
 
@@ -190,14 +181,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         assert!(find(dir.path(), 5).is_err());
         assert!(!is_there(dir.path()));
-        let rows = rows(1_100);
-        write(dir.path(), Mark::new([1; 8]), &rows).unwrap();
+        let ids = ids(1_100);
+        write(dir.path(), Mark::new([1; 8]), &ids).unwrap();
         assert!(is_there(dir.path()));
         let sound = std::fs::read(path(dir.path())).unwrap();
         for len in (0..sound.len()).step_by(97).chain([BLOCK_BYTES, 2 * BLOCK_BYTES]) {
             std::fs::write(path(dir.path()), &sound[..len]).unwrap();
-            for row in rows.iter().step_by(101) {
-                let found = find(dir.path(), row.hash);
+            for hash in ids.keys().step_by(101) {
+                let found = find(dir.path(), *hash);
                 assert!(found.is_err() || len == sound.len(), "{len} bytes: {found:?}");
             }
         }
@@ -205,10 +196,10 @@ mod tests {
             let mut damaged = sound.clone();
             damaged[at] ^= 0x10;
             std::fs::write(path(dir.path()), &damaged).unwrap();
-            for row in rows.iter().step_by(101) {
-                let found = find(dir.path(), row.hash);
+            for (hash, seq) in ids.iter().step_by(101) {
+                let found = find(dir.path(), *hash);
                 // The damage may lie in another block, or in the mark, which is nobody's business here.
-                assert!(found.is_err() || found.unwrap() == Some(row.seq), "byte {at}");
+                assert!(found.is_err() || found.unwrap() == Some(*seq), "byte {at}");
             }
         }
     }

@@ -10,15 +10,11 @@ pub(super) const BODY: u8 = b'b';
 pub(super) const STATES: u8 = b'o';
 /// `a` + running number: a pack of attempts.
 pub(super) const ATTEMPTS: u8 = b'a';
-/// `x` + first hash: a pack of the id index, written when the generation is sealed.
-pub(super) const INDEX: u8 = b'x';
-/// `f` + running number: a piece of the id filter, written when the generation is sealed.
-pub(super) const FILTER: u8 = b'f';
 /// `z`: the seal, the last thing written to a generation that takes no more events.
 pub(super) const SEAL: u8 = b'z';
 /// `l` + running number: what a generation lacks that was rescued, and that was told.
 pub(super) const LOST: u8 = b'l';
-/// `d`: present and true where no delivery of the generation is pending.
+/// `d`: that no delivery of the generation is pending, as long as nothing is written after it.
 pub(super) const DONE: u8 = b'd';
 /// Kinds of the small files beside the generations; no generation holds them.
 pub(super) const WATERMARK: u8 = b'w';
@@ -28,7 +24,6 @@ pub(super) const ENDPOINTS: u8 = b'e';
 pub(super) const ROLL: u8 = b'g';
 /// See [`WATERMARK`]: what the start needs to know of a generation.
 pub(super) const SUMMARY: u8 = b's';
-
 /// See [`WATERMARK`]: which ids a sealed generation holds.
 pub(super) const IDS: u8 = b'i';
 

@@ -85,6 +85,7 @@ mod rescue;
 mod roll;
 mod room;
 mod rows;
+mod sealed;
 mod settling;
 mod shelf;
 mod slot;

@@ -15,7 +15,7 @@ use super::generation::{Generation, State};
 use super::rescue::Rescue;
 use super::slot::{Ids, Life, Slot};
 use super::store::Store;
-use super::{OpenError, StoreError, ids, summary};
+use super::{OpenError, StoreError, caution, ids, summary};
 use crate::clock::UnixMs;
 use crate::limits::GENERATION_BYTES_MAX;
 use crate::model::delivery::{DeliveryRef, Standing, Waiting};
@@ -163,7 +163,9 @@ pub(super) fn find(store: &Store, no: u32, now: UnixMs) -> Result<Found, StoreEr
         return Ok(Found { slot, waiting: summary.waiting, generation: None });
     }
     let slot = Slot::new(no, Ids::Live(HashMap::new()), Life::unknown(now));
-    if let Some(fold) = fold_unopened(store, no, now) {
+    if !caution::is_closed_for_good(&store.folder().generation(no))
+        && let Some(fold) = fold_unopened(store, no, now)
+    {
         return Ok(fold.into_found(slot, None));
     }
     let read = |slot: &Arc<Slot>| {
@@ -217,18 +219,15 @@ impl Fold {
 /// Reads heads and states of a generation, no bodies.
 pub(super) fn fold_generation(generation: &Generation, now: UnixMs) -> Result<Fold, super::ReadError> {
     let seal = generation.sealed()?;
-    // What was removed, or written over, may lie in the file still: a mark that is taken back, half a filter.
-    let all_counts = !generation.is_carved();
-    let done = if all_counts { generation.done()? } else { None };
-    let filter = if all_counts && seal.is_some() { generation.filter()? } else { None };
+    let done = generation.done()?;
     let mut life = Life::unknown(now);
     life.last_at = seal.map_or(UnixMs(0), |seal| seal.last_at);
-    life.changed_at = done.map_or(now, |done| done.at);
+    life.changed_at = done.unwrap_or(now);
     life.marked_done = done.is_some();
-    let filter = match (done, filter) {
-        (Some(_), Some(filter)) => return Ok(Fold { life, ids: Ids::Sealed(filter), waiting: Vec::new() }),
-        (_, filter) => filter,
-    };
+    if done.is_some() && seal.is_some() {
+        let ids = Ids::Sealed(Filter::over(generation.ids()?.into_keys().collect::<Vec<_>>().into_iter()));
+        return Ok(Fold { life, ids, waiting: Vec::new() });
+    }
     let mut states: HashMap<(u32, u16), State> = HashMap::new();
     generation.scan_states(0, |row, state| {
         states.insert((row.seq, row.endpoint), state);
@@ -242,12 +241,7 @@ pub(super) fn fold_generation(generation: &Generation, now: UnixMs) -> Result<Fo
     };
     let (mut last_at, mut disorder_ms) = (UnixMs(0), 0);
     generation.scan_heads(|seq, row| {
-        if filter.is_none() {
-            known.insert(ids::id_hash(row.id), seq);
-            if let Some(key) = row.idempotency_key {
-                known.insert(ids::idempotency_hash(key), seq);
-            }
-        }
+        known.extend(ids::of(row.id, row.idempotency_key).map(|hash| (hash, seq)));
         disorder_ms = disorder_ms.max(last_at.since(row.at));
         last_at = last_at.max(row.at);
         for local in &row.targets {
@@ -266,10 +260,9 @@ pub(super) fn fold_generation(generation: &Generation, now: UnixMs) -> Result<Fo
     life.pending = waiting.len() as u64;
     life.last_at = life.last_at.max(last_at);
     life.disorder_ms = disorder_ms;
-    let ids = match (seal, filter) {
-        (Some(_), Some(filter)) => Ids::Sealed(filter),
-        (Some(_), None) => Ids::Sealed(Filter::over(known.into_keys().collect::<Vec<_>>().into_iter())),
-        (None, _) => Ids::Live(known),
+    let ids = match seal {
+        Some(_) => Ids::Sealed(Filter::over(known.into_keys().collect::<Vec<_>>().into_iter())),
+        None => Ids::Live(known),
     };
     Ok(Fold { life, ids, waiting })
 }

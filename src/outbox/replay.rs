@@ -107,11 +107,8 @@ impl Writer {
         if settlements.is_empty() {
             return Ok(());
         }
-        if slot.life(|life| std::mem::take(&mut life.marked_done)) {
-            generation.set_done(None)?;
-        }
         generation.append_settlements(settlements)?;
-        slot.life(|life| (life.changed_at, life.summarised) = (self.clock.wall(), false));
+        slot.life(|life| (life.changed_at, life.summarised, life.marked_done) = (self.clock.wall(), false, false));
         generation.sync()
     }
 }

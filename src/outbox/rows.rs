@@ -162,13 +162,6 @@ impl<'a> AttemptRow<'a> {
     }
 }
 
-/// An entry of the id index of a sealed generation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub(super) struct IndexRow {
-    pub(super) hash: u64,
-    pub(super) seq: u32,
-}
-
 /// What is known of a generation that takes no more events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct SealRow {
@@ -182,6 +175,8 @@ pub(super) struct SealRow {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct DoneRow {
     pub(super) at: UnixMs,
+    /// How many packs of delivery states there were then. Where there are more, it is true no longer.
+    pub(super) state_packs: u32,
 }
 
 /// Collects rows into packs that fit a stored value.

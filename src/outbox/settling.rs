@@ -73,7 +73,7 @@ impl Writer {
                     slot.life(|life| {
                         life.pending = life.pending.saturating_sub(finished as u64);
                         life.changed_at = now;
-                        life.summarised = false;
+                        (life.summarised, life.marked_done) = (false, false);
                     });
                     self.sync_soon(no, generation);
                 }

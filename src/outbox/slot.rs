@@ -39,7 +39,7 @@ pub(super) struct Handle {
 pub(super) enum Ids {
     /// Not sealed: every hash with its event's number.
     Live(HashMap<u64, u32>),
-    /// Sealed: a filter before the stored index.
+    /// Sealed: a filter before the file with the ids.
     Sealed(Filter),
 }
 
@@ -119,12 +119,16 @@ impl Slot {
         }
     }
 
-    /// Seals the generation, which is this slot's: from here on its ids are found by filter and index. Nothing happens to one
+    /// Seals the generation, which is this slot's: from here on its ids are found by filter and file. Nothing happens to one
     /// that is sealed already.
     pub(super) fn seal(&self, generation: &Generation) -> Result<(), StoreError> {
         let last_at = self.life(|life| life.last_at);
         // Ids are added by the thread that seals; until it is done the others find them as before.
-        if let Some(filter) = self.live_ids(|known| generation.seal(known, last_at, generation.rescued())) {
+        let sealed = self.live_ids(|known| {
+            generation.seal(known, last_at, generation.rescued())?;
+            Ok::<_, StoreError>(Filter::over(known.keys().copied()))
+        });
+        if let Some(filter) = sealed {
             self.set_filter(filter?);
         }
         Ok(())

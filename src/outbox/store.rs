@@ -1,7 +1,7 @@
 //! The set of generations: which there are, which are open, where an id is.
 //!
-//! One generation is current and takes the events. The others are sealed: closed, opened on demand, and at most
-//! [`OPEN_MAX`] of them open at once. Of each, a few hundred bytes and its id filter stay in memory.
+//! One generation is current and takes the events. The others are sealed: closed, and opened on demand, past the engine
+//! (`sealed.rs`); the least recently used are closed again. Of each, a few hundred bytes and its id filter stay in memory.
 //!
 //! A generation that turns out to be damaged is put in doubt by whoever meets the damage, and is not opened again before the
 //! writer has mended it ([`Store::mend`]): only the thread that writes may put another in its place.
@@ -16,6 +16,7 @@ use std::time::Duration;
 use super::damage::Damage;
 use super::disk::SharedDisk;
 use super::engine::EngineError;
+use super::filter::Filter;
 use super::folder::Folder;
 use super::generation::{Generation, Head, Identity};
 use super::rescue::{Doubt, Rescue};
@@ -28,8 +29,12 @@ use crate::model::roster::Roster;
 use crate::observe::Metrics;
 use crate::observe::happening::GenerationDamaged;
 
-/// Sealed generations that stay open.
-const OPEN_MAX: usize = 4;
+/// Generations that are open in the engine at once, unless more are in use: the one that takes events, and the one before it.
+const ENGINES_MAX: usize = 2;
+/// Records of open sealed generations that are kept track of at once, about 60 bytes each …
+const RECORDS_MAX: usize = 400_000;
+/// … unless these few have more.
+const OPEN_MIN: usize = 4;
 /// Rounds of housekeeping after which one that nobody uses is closed.
 const IDLE_ROUNDS_MAX: u32 = 10;
 /// How often a generation is tried that another thread is just closing, and the pause between.
@@ -56,6 +61,8 @@ pub(super) struct Store {
     slots: RwLock<BTreeMap<u32, Arc<Slot>>>,
     /// Open generations, the most recently used last.
     recent: Mutex<VecDeque<Recent>>,
+    /// Those that the engine had better close on a thread that nobody waits for.
+    leaving: Mutex<Vec<Arc<Generation>>>,
     roll: Mutex<Roll>,
     damages: Mutex<Vec<Damage>>,
     disk_bytes: AtomicU64,
@@ -76,6 +83,7 @@ impl Store {
             metrics,
             slots: RwLock::default(),
             recent: Mutex::default(),
+            leaving: Mutex::default(),
             roll: Mutex::new(roll),
             damages: Mutex::default(),
             disk_bytes: AtomicU64::new(0),
@@ -365,9 +373,8 @@ impl Store {
         self.tell_damage(damage, true);
         slot.life(|life| life.summarised = false);
         // What was saved is sealed. Its ids stay as they are known until it has been opened.
-        if let Some(filter) = self.open(slot)?.filter()? {
-            slot.set_filter(filter);
-        }
+        let ids = self.open(slot)?.ids()?;
+        slot.set_filter(Filter::over(ids.into_keys().collect::<Vec<_>>().into_iter()));
         Ok(())
     }
 
@@ -392,8 +399,9 @@ impl Store {
                 let seq = match told.or_else(|| slot.live_ids(|known| known.get(&hash).copied())) {
                     Some(seq) => seq,
                     None => {
-                        generation.renew_index()?;
-                        generation.indexed(hash)?
+                        let ids = generation.ids()?;
+                        generation.write_index(&ids);
+                        ids.get(&hash).copied()
                     }
                 };
                 let Some(seq) = seq else { return Ok(None) };
@@ -452,12 +460,28 @@ impl Store {
             }
             stays
         });
-        idle.into_iter().for_each(|generation| self.close(generation));
+        idle.into_iter().for_each(|generation| self.let_go(generation));
+    }
+
+    /// Closes what was let go of, and is not in use any more. It takes a while.
+    pub(super) fn close_leaving(&self) {
+        let leaving = std::mem::take(&mut *self.leaving());
+        leaving.into_iter().for_each(|generation| self.close(generation));
+    }
+
+    /// Whether any is about to be closed.
+    pub(super) fn has_leaving(&self) -> bool {
+        !self.leaving().is_empty()
     }
 
     /// Closes every generation that nobody else holds.
     pub(super) fn close_all(&self) {
         self.recent().clear();
+        self.leaving().clear();
+    }
+
+    fn leaving(&self) -> MutexGuard<'_, Vec<Arc<Generation>>> {
+        self.leaving.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn roll(&self) -> MutexGuard<'_, Roll> {
@@ -468,9 +492,9 @@ impl Store {
         self.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Moves a generation to the front of those in use, and closes the one longest unused.
+    /// Moves a generation to the front of those in use, and lets go of those longest unused.
     fn touch(&self, generation: &Arc<Generation>) {
-        let mut closed = None;
+        let mut unused = Vec::new();
         {
             let mut recent = self.recent();
             if let Some(last) = recent.back_mut().filter(|last| Arc::ptr_eq(&last.generation, generation)) {
@@ -479,12 +503,17 @@ impl Store {
             }
             recent.retain(|other| !Arc::ptr_eq(&other.generation, generation));
             recent.push_back(Recent { generation: Arc::clone(generation), idle_rounds: 0 });
-            if recent.len() > OPEN_MAX {
-                closed = recent.pop_front();
+            while let Some(at) = one_too_many(&recent) {
+                unused.extend(recent.remove(at));
             }
         }
-        if let Some(closed) = closed {
-            self.close(closed.generation);
+        unused.into_iter().for_each(|open| self.let_go(open.generation));
+    }
+
+    fn let_go(&self, generation: Arc<Generation>) {
+        match generation.records_in_memory() {
+            Some(_) => self.close(generation),
+            None => self.leaving().push(generation),
         }
     }
 
@@ -498,6 +527,25 @@ impl Store {
             self.forget(generation.no(), None);
         }
     }
+}
+
+/// The place of one that had better be closed: the longest unused of the engine's, or of the others.
+fn one_too_many(recent: &VecDeque<Recent>) -> Option<usize> {
+    let (mut engines, mut records) = (0, 0);
+    for open in recent {
+        match open.generation.records_in_memory() {
+            Some(more) => records += more,
+            None => engines += 1,
+        }
+    }
+    if engines > ENGINES_MAX {
+        return recent.iter().position(|open| open.generation.records_in_memory().is_none());
+    }
+    let others = recent.len() - engines;
+    if records <= RECORDS_MAX || others <= OPEN_MIN {
+        return None;
+    }
+    recent.iter().position(|open| open.generation.records_in_memory().is_some())
 }
 
 #[cfg(test)]

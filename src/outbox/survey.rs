@@ -99,7 +99,7 @@ pub(super) fn survey(carved: &mut Carved, durable: Watermark, know_only: Option<
 
 /// The packs of heads that belong together, in order.
 fn head_packs(carved: &mut Carved, limit: u32) -> io::Result<Vec<HeadPack>> {
-    let numbers: Vec<u64> = carved.numbers(keys::HEADS).collect();
+    let numbers = carved.numbers(keys::HEADS);
     let mut packs: Vec<HeadPack> = Vec::with_capacity(numbers.len());
     for number in numbers {
         let key = key(keys::HEADS, number);
@@ -155,7 +155,7 @@ fn is_whole(carved: &Carved, bodies: &Bodies, packs: &[HeadPack], start: usize) 
         }
         end = pack.end;
     }
-    let names: BTreeSet<u64> = carved.numbers(keys::NAME).collect();
+    let names: BTreeSet<u64> = carved.numbers(keys::NAME).into_iter().collect();
     let mut whole = true;
     each_head_from(carved, first.first, |_, row| {
         whole &= bodies.has(row) && row.targets.iter().all(|local| names.contains(&u64::from(*local)));
@@ -177,7 +177,7 @@ fn leave_out_from(carved: &mut Carved, packs: &mut Vec<HeadPack>, from: usize, p
 fn survey_packs(carved: &mut Carved, survey: &mut Survey, kind: u8, promised: u32, known: &Gaps) -> u32 {
     let promised = u64::from(promised);
     let mut end = 0;
-    for number in carved.numbers(kind).collect::<Vec<_>>() {
+    for number in carved.numbers(kind) {
         if number > end && end >= promised && !known.touch(kind, &(end..number)) {
             carved.leave_out(&key(kind, number));
             continue;

@@ -21,7 +21,7 @@ use super::room::Room;
 use super::settling::{Outcomes, SETTLE_SYNC_MS};
 use super::slot::{Ids, Life, Slot};
 use super::store::Store;
-use super::{AcceptError, Accepted, FreshEvent, News, OutboxOptions, StoreError};
+use super::{AcceptError, Accepted, FreshEvent, News, OutboxOptions, StoreError, ids};
 use crate::clock::{MonoMs, SharedClock};
 use crate::config::Durability;
 use crate::limits::{COMMIT_EVENTS_MAX, OWED_SETTLEMENTS_MAX};
@@ -265,8 +265,8 @@ impl Writer {
         }
         current.bytes += bytes;
         current.slot.learn(events.iter().zip(first..).flat_map(|(new, seq)| {
-            let key = new.idempotency_key.as_ref().map(|key| (super::ids::idempotency_hash(key.as_str()), seq));
-            std::iter::once((super::ids::id_hash(new.event.id.as_str()), seq)).chain(key)
+            let key = new.idempotency_key.as_ref().map(|key| key.as_str());
+            ids::of(new.event.id.as_str(), key).map(move |hash| (hash, seq))
         }));
         current.slot.life(|life| {
             life.pending += events.iter().map(|new| new.targets.len() as u64).sum::<u64>();

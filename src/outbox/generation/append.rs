@@ -7,12 +7,11 @@ use crate::clock::UnixMs;
 use crate::model::delivery::Settlement;
 use crate::model::event::NewEvent;
 use crate::model::text::OrderingKey;
-use crate::outbox::filter::Filter;
 use crate::outbox::keys::{self, key};
 use crate::outbox::rows::{
-    self, AttemptRow, COMMIT_ENDS, DoneRow, Extras, HeadRow, IndexRow, PAYLOAD_BYTES_MAX, Packer, SealRow, StateRow,
+    self, AttemptRow, COMMIT_ENDS, DoneRow, Extras, HeadRow, PAYLOAD_BYTES_MAX, Packer, SealRow, StateRow,
 };
-use crate::outbox::{ReadError, StoreError, frame, index};
+use crate::outbox::{StoreError, frame, index};
 
 impl Generation {
     /// Writes events as one commit; the first gets the number that [`Generation::events`] tells. Bodies go first, so that a
@@ -60,7 +59,7 @@ impl Generation {
             let key = key(keys::HEADS, u64::from(tail.seq));
             tail.seq += pack.rows();
             let flags = if index + 1 == count { COMMIT_ENDS } else { 0 };
-            self.engine()?.put(&key, pack.close(self.mark, &key, flags))?;
+            self.writable()?.put(&key, pack.close(self.mark, &key, flags))?;
         }
         *self.tail() = tail;
         Ok(bytes)
@@ -87,7 +86,7 @@ impl Generation {
         ] {
             for pack in packs {
                 let key = key(kind, u64::from(*next));
-                self.engine()?.put(&key, pack.close(self.mark, &key, 0))?;
+                self.writable()?.put(&key, pack.close(self.mark, &key, 0))?;
                 *next += 1;
             }
         }
@@ -95,74 +94,36 @@ impl Generation {
         Ok(())
     }
 
-    /// Writes the id index, the filter and the seal: from here on the generation takes no events. `rescued`: what is missing
-    /// in it is known.
+    /// Writes the seal: from here on the generation takes no events. `rescued`: what is missing in it is known.
     pub(in crate::outbox) fn seal(
         &self,
         ids: &HashMap<u64, u32>,
         last_at: UnixMs,
         rescued: bool,
-    ) -> Result<Filter, StoreError> {
-        let mut rows: Vec<IndexRow> = ids.iter().map(|(hash, seq)| IndexRow { hash: *hash, seq: *seq }).collect();
-        rows.sort_unstable();
-        let mut packer = Packer::default();
-        for row in &rows {
-            packer.push(row)?;
-        }
-        // A seal that a crash cut short may have left an index behind, and the generation taken more events since: packs of
-        // two indexes would hide each other's rows.
-        for kind in [keys::INDEX, keys::FILTER] {
-            self.engine()?.clear(kind, &[kind])?;
-        }
-        let mut first = 0;
-        for pack in packer.finish() {
-            let key = key(keys::INDEX, rows[first].hash);
-            first += pack.rows() as usize;
-            self.engine()?.put(&key, pack.close(self.mark, &key, 0))?;
-        }
-        let filter = Filter::over(rows.iter().map(|row| row.hash));
-        for (number, piece) in filter.as_bytes().chunks(PAYLOAD_BYTES_MAX).enumerate() {
-            let key = key(keys::FILTER, number as u64);
-            let mut value = frame::begin(piece.len());
-            value.extend_from_slice(piece);
-            self.engine()?.put(&key, frame::close(self.mark, &key, value))?;
-        }
+    ) -> Result<(), StoreError> {
         let key = key(keys::SEAL, 0);
         let seal = SealRow { events: self.events(), last_at, rescued };
-        self.engine()?.put(&key, rows::single(self.mark, &key, &seal)?)?;
+        self.writable()?.put(&key, rows::single(self.mark, &key, &seal)?)?;
         self.sync()?;
-        self.write_index(&rows);
-        Ok(filter)
+        self.write_index(ids);
+        Ok(())
     }
 
-    /// Writes the file that ids are looked up in. Without it looking one up is slow, that is all.
-    fn write_index(&self, rows: &[IndexRow]) {
+    /// Writes the file that ids are looked up in, once the generation is sealed. Without it looking one up is slow, that is
+    /// all.
+    pub(in crate::outbox) fn write_index(&self, ids: &HashMap<u64, u32>) {
         if let Some(dir) = &self.dir
-            && let Err(error) = index::write(dir, self.mark, rows)
+            && let Err(error) = index::write(dir, self.mark, ids)
         {
             tracing::debug!(generation = self.no, %error, "the file with the ids of a generation could not be written");
         }
     }
 
-    /// Writes that file of a sealed generation where it is missing.
-    pub(in crate::outbox) fn renew_index(&self) -> Result<(), ReadError> {
-        if self.dir.as_ref().is_none_or(|dir| index::is_there(dir)) {
-            return Ok(());
-        }
-        let mut rows = Vec::new();
-        self.each_id(|row| rows.push(row))?;
-        self.write_index(&rows);
-        Ok(())
-    }
-
-    /// Sets or removes the mark that nothing is pending.
-    pub(in crate::outbox) fn set_done(&self, done: Option<UnixMs>) -> Result<(), StoreError> {
+    /// Writes that nothing is pending, and since when. It holds until the next settlement.
+    pub(in crate::outbox) fn set_done(&self, at: UnixMs) -> Result<(), StoreError> {
         let key = key(keys::DONE, 0);
-        match done {
-            Some(at) => self.engine()?.put(&key, rows::single(self.mark, &key, &DoneRow { at })?)?,
-            None => self.engine()?.remove(&key)?,
-        }
-        Ok(())
+        let done = DoneRow { at, state_packs: self.state_packs() };
+        Ok(self.writable()?.put(&key, rows::single(self.mark, &key, &done)?)?)
     }
 }
 
@@ -200,7 +161,7 @@ impl BodyStream<'_> {
         let key = key(keys::BODY, self.offset);
         self.offset = self.end();
         let piece = std::mem::take(&mut self.piece);
-        Ok(self.generation.engine()?.put(&key, frame::close(self.generation.mark, &key, piece))?)
+        Ok(self.generation.writable()?.put(&key, frame::close(self.generation.mark, &key, piece))?)
     }
 
     fn finish(mut self) -> Result<u64, StoreError> {

@@ -12,6 +12,7 @@ use super::engine::{Engine, Value};
 use super::frame::Mark;
 use super::keys::{self, Key, key};
 use super::rows::{self, COMMIT_ENDS, HeadRow};
+use super::sealed::Sealed;
 use super::shelf::Shelf;
 use super::watermark::{self, Watermark, WatermarkFile};
 use super::{ReadError, StoreError, frame, summary, survey};
@@ -117,11 +118,19 @@ impl State {
 }
 
 impl Generation {
-    /// Opens the generation in `dir`, making it if it is not there.
+    /// Opens the generation in `dir` with the engine, making it if it is not there.
     pub(in crate::outbox) fn open(dir: &Path, of: Identity, disk: SharedDisk) -> Result<Self, StoreError> {
-        let engine = Engine::open(dir, disk)?;
+        Self::open_on(Shelf::Engine(Engine::open(dir, disk)?), dir, of)
+    }
+
+    /// Opens the sealed generation in `dir`.
+    pub(in crate::outbox) fn open_sealed(sealed: Sealed, dir: &Path, of: Identity) -> Result<Self, StoreError> {
+        Self::open_on(Shelf::Sealed(sealed), dir, of)
+    }
+
+    fn open_on(shelf: Shelf, dir: &Path, of: Identity) -> Result<Self, StoreError> {
         let durable = watermark::read(dir);
-        let mut generation = Self::over(Shelf::Engine(engine), of)?;
+        let mut generation = Self::over(shelf, of)?;
         generation.dir = Some(dir.to_path_buf());
         generation.written().summary_in = Some(dir.to_path_buf());
         generation.begin_epoch(durable.epoch)?;
@@ -158,6 +167,7 @@ impl Generation {
         let mut generation = Self::bare(Shelf::Carved(carved), of);
         generation.tail().seq = events;
         generation.rescued = true;
+        generation.find_next_packs()?;
         generation.read_names()?;
         for local in nameless {
             let name = EndpointName::parse(&survey::name_for_nameless(local))
@@ -222,17 +232,21 @@ impl Generation {
 
     /// Whether only opening it anew can mend it.
     pub(in crate::outbox) fn failed(&self) -> bool {
-        matches!(&self.shelf, Shelf::Engine(engine) if engine.failed())
+        self.shelf.failed()
     }
 
     /// Whether an fsync of it has failed: nothing may be added to its file any more.
     pub(in crate::outbox) fn torn(&self) -> bool {
-        matches!(&self.shelf, Shelf::Engine(engine) if engine.torn())
+        self.shelf.torn()
     }
 
-    /// Whether it is read off its file, without the engine.
-    pub(in crate::outbox) fn is_carved(&self) -> bool {
-        matches!(self.shelf, Shelf::Carved(_))
+    /// How many records it keeps track of in memory; `None` where it is open in the engine, which takes far more.
+    pub(in crate::outbox) fn records_in_memory(&self) -> Option<usize> {
+        match &self.shelf {
+            Shelf::Engine(_) => None,
+            Shelf::Sealed(sealed) => Some(sealed.carved().len()),
+            Shelf::Carved(carved) => Some(carved.len()),
+        }
     }
 
     /// Whether it was saved from a damaged one.
@@ -249,7 +263,7 @@ impl Generation {
     /// Makes everything written so far durable.
     pub(in crate::outbox) fn sync(&self) -> Result<(), StoreError> {
         let Tail { seq, state_pack, attempt_pack, .. } = *self.tail();
-        self.shelf.engine()?.sync()?;
+        self.shelf.sync()?;
         if let Some(watermark) = &self.watermark {
             let (state_packs, attempt_packs) = (state_pack, attempt_pack);
             watermark.note(Watermark { events: seq, state_packs, attempt_packs, epoch: self.mark.epoch });
@@ -259,7 +273,7 @@ impl Generation {
 
     /// Hands everything written so far to the operating system.
     pub(in crate::outbox) fn flush(&self) -> Result<(), StoreError> {
-        Ok(self.shelf.engine()?.flush()?)
+        Ok(self.shelf.flush()?)
     }
 
     /// The process's number for a stored endpoint.
@@ -276,15 +290,15 @@ impl Generation {
         self.tail.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The engine, to write something: whatever a summary tells is not true any more then.
-    fn engine(&self) -> Result<&Engine, StoreError> {
+    /// The shelf, to write something: whatever a summary tells is not true any more then.
+    fn writable(&self) -> Result<&Shelf, StoreError> {
         let mut written = self.written();
         if let Some(dir) = &written.summary_in {
             summary::remove(dir)?;
             written.summary_in = None;
         }
         written.version += 1;
-        Ok(self.shelf.engine()?)
+        Ok(&self.shelf)
     }
 
     fn written(&self) -> MutexGuard<'_, Written> {
@@ -344,7 +358,7 @@ impl Generation {
         let mut names = self.names.write().unwrap_or_else(PoisonError::into_inner);
         let local = u16::try_from(names.by_local.len()).map_err(|_| StoreError::TooLarge)?;
         let key = key(keys::NAME, u64::from(local));
-        self.engine()?.put(&key, rows::single(self.mark, &key, &self.roster.name(no).as_str())?)?;
+        self.writable()?.put(&key, rows::single(self.mark, &key, &self.roster.name(no).as_str())?)?;
         names.by_local.push(Some(no));
         names.to_local.insert(no, local);
         Ok(local)
@@ -404,7 +418,7 @@ impl Generation {
                 if let Ok(record) = frame::read(&value) {
                     self.mark.epoch = self.mark.epoch.max(record.epoch.saturating_add(1));
                 }
-                self.engine()?.remove(&found)?;
+                self.writable()?.engine()?.remove(&found)?;
                 continue;
             }
             let first = keys::number(&found).and_then(|first| u32::try_from(first).ok()).unwrap_or(0);
@@ -415,12 +429,17 @@ impl Generation {
             let piece = self.open_value(&found, &value)?;
             tail.offset = keys::number(&found).unwrap_or(0) + piece.len() as u64;
         }
+        *self.tail() = tail;
+        self.find_next_packs()
+    }
+
+    fn find_next_packs(&self) -> Result<(), StoreError> {
         let next = |last: Option<(Key, Value)>| {
             last.and_then(|(found, _)| keys::number(&found)).map_or(0, |number| number as u32 + 1)
         };
-        tail.state_pack = next(self.shelf.last(keys::STATES)?);
-        tail.attempt_pack = next(self.shelf.last(keys::ATTEMPTS)?);
-        *self.tail() = tail;
+        let (state_pack, attempt_pack) = (self.shelf.last(keys::STATES)?, self.shelf.last(keys::ATTEMPTS)?);
+        let mut tail = self.tail();
+        (tail.state_pack, tail.attempt_pack) = (next(state_pack), next(attempt_pack));
         Ok(())
     }
 }

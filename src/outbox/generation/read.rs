@@ -1,19 +1,20 @@
 //! Reading a generation: heads, bodies, states, attempts, the id index.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use bytes::Bytes;
 
 use super::{Generation, Head, State};
+use crate::clock::UnixMs;
 use crate::model::attempt::Attempt;
 use crate::model::event::{Content, Event, Fingerprint, KeptHeader};
 use crate::model::roster::EndpointNo;
 use crate::model::text::{EventId, EventType, OrderingKey};
 use crate::outbox::ReadError;
 use crate::outbox::engine::Value;
-use crate::outbox::filter::Filter;
+use crate::outbox::ids;
 use crate::outbox::keys::{self, Key, key};
-use crate::outbox::rows::{self, AttemptRow, DoneRow, Extras, HeadRow, IndexRow, SealRow, StateRow};
+use crate::outbox::rows::{self, AttemptRow, DoneRow, Extras, HeadRow, SealRow, StateRow};
 
 impl Generation {
     /// The head of an event.
@@ -183,22 +184,6 @@ impl Generation {
         Ok(true)
     }
 
-    /// Calls `each` with every entry of a sealed generation's index.
-    pub(in crate::outbox) fn scan_index(&self, mut each: impl FnMut(IndexRow)) -> Result<(), ReadError> {
-        let mut failure = Ok(());
-        self.shelf.scan(keys::INDEX, 0, |found, value| {
-            failure = self.open_value(&found, &value).and_then(|payload| {
-                let unpacked = rows::unpack(payload, |row: IndexRow| {
-                    each(row);
-                    true
-                });
-                unpacked.map(drop).map_err(|error| self.damaged(format!("the id index: {error}")))
-            });
-            failure.is_ok()
-        })?;
-        failure
-    }
-
     /// Calls `each` with every record of `kind`, as it is stored.
     pub(in crate::outbox) fn scan_records(&self, kind: u8, mut each: impl FnMut(Key, Value)) -> Result<(), ReadError> {
         Ok(self.shelf.scan(kind, 0, |key, value| {
@@ -212,55 +197,17 @@ impl Generation {
         self.single(&key(keys::SEAL, 0))
     }
 
-    /// The mark that nothing is pending, where there is one.
-    pub(in crate::outbox) fn done(&self) -> Result<Option<DoneRow>, ReadError> {
-        self.single(&key(keys::DONE, 0))
+    /// Since when nothing is pending, where that is known to be so.
+    pub(in crate::outbox) fn done(&self) -> Result<Option<UnixMs>, ReadError> {
+        let done: Option<DoneRow> = self.single(&key(keys::DONE, 0))?;
+        Ok(done.filter(|done| done.state_packs == self.state_packs()).map(|done| done.at))
     }
 
-    /// The filter of a sealed generation.
-    pub(in crate::outbox) fn filter(&self) -> Result<Option<Filter>, ReadError> {
-        let mut bits = Vec::new();
-        let mut failure = Ok(());
-        self.shelf.scan(keys::FILTER, 0, |found, value| {
-            match self.open_value(&found, &value) {
-                Ok(piece) => bits.extend_from_slice(piece),
-                Err(error) => failure = Err(error),
-            }
-            failure.is_ok()
-        })?;
-        failure?;
-        Ok(Filter::from_bytes(bits))
-    }
-
-    /// The event that a sealed generation's index names for a hash.
-    pub(in crate::outbox) fn indexed(&self, hash: u64) -> Result<Option<u32>, ReadError> {
-        let wanted = key(keys::INDEX, hash);
-        let Some((found, value)) = self.shelf.at_or_before(keys::INDEX, &wanted)? else { return Ok(None) };
-        let mut seq = None;
-        rows::unpack(self.open_value(&found, &value)?, |row: IndexRow| {
-            if row.hash == hash {
-                seq = Some(row.seq);
-            }
-            row.hash < hash
-        })
-        .map_err(|error| self.damaged(format!("the id index: {error}")))?;
-        Ok(seq)
-    }
-
-    /// Calls `each` with every entry of a sealed generation's index, in order.
-    pub(in crate::outbox) fn each_id(&self, mut each: impl FnMut(IndexRow)) -> Result<(), ReadError> {
-        let mut failure = Ok(());
-        self.shelf.scan(keys::INDEX, 0, |found, value| {
-            failure = self.open_value(&found, &value).and_then(|payload| {
-                let unpacked = rows::unpack(payload, |row: IndexRow| {
-                    each(row);
-                    true
-                });
-                unpacked.map(drop).map_err(|error| self.damaged(format!("the id index: {error}")))
-            });
-            failure.is_ok()
-        })?;
-        failure
+    /// The hashes of all ids and keys, each with its event's number.
+    pub(in crate::outbox) fn ids(&self) -> Result<HashMap<u64, u32>, ReadError> {
+        let mut known = HashMap::new();
+        self.scan_heads(|seq, row| known.extend(ids::of(row.id, row.idempotency_key).map(|hash| (hash, seq))))?;
+        Ok(known)
     }
 
     /// The head that a row tells, without its body.

@@ -16,14 +16,14 @@ use crate::model::delivery::Waiting;
 use crate::model::roster::Roster;
 use crate::outbox::OpenError;
 use crate::outbox::carve::Carved;
-use crate::outbox::caution::copy_path;
+use crate::outbox::caution::{copy_path, is_closed_for_good};
 use crate::outbox::damage::{self, Damage};
 use crate::outbox::endpoints::EndpointStates;
 use crate::outbox::folder::{Folder, measure};
 use crate::outbox::generation::{Generation, Identity};
 use crate::outbox::survey::{self, Survey};
 use crate::outbox::watermark::{self, Watermark};
-use crate::outbox::{roll, summary};
+use crate::outbox::{index, roll, summary};
 
 /// What to do about most damage.
 pub(super) const START: &str =
@@ -262,7 +262,9 @@ fn check_generation(folder: &Folder, no: u32, dir: &Path, quick: bool) -> Result
     }
     let roster = Roster::shared();
     let identity = Identity { no, mark: folder.mark(), roster: Arc::clone(&roster) };
-    let trial = if quick || !dir.join("db").exists() {
+    // One that is sealed is never given to the engine again, once it was closed.
+    let closed = survey.seal.is_some() && is_closed_for_good(dir);
+    let trial = if quick || closed || !dir.join("db").exists() {
         Trial::Skipped(String::new())
     } else if copy_path(dir).exists() {
         Trial::Skipped("a crash came while it was opened; the next start writes it anew".to_owned())
@@ -277,9 +279,8 @@ fn check_generation(folder: &Folder, no: u32, dir: &Path, quick: bool) -> Result
         Trial::Opened(opened) => match opened.generation() {
             Some(generation) => {
                 report.engine = Engine::Opened;
-                let mut verified = verify(generation, true);
+                let mut verified = verify(generation);
                 report.records = compare(generation, &carved, &mut verified);
-                check_done(generation, &mut verified);
                 verified
             }
             None => Verified::default(),
@@ -288,26 +289,27 @@ fn check_generation(folder: &Folder, no: u32, dir: &Path, quick: bool) -> Result
             report.engine = Engine::Failed;
             let what = format!("the storage engine cannot open it ({error}); {lost}");
             report.faults.push(Fault::new(what, START));
-            verify_carved(carved, &survey, identity, false)
+            verify_carved(carved, &survey, identity)
         }
         Trial::Skipped(why) => {
             if !why.is_empty() {
                 report.notes.push(format!("the storage engine was not tried on it: {why}"));
             }
-            verify_carved(carved, &survey, identity, true)
+            verify_carved(carved, &survey, identity)
         }
     };
-    let Verified { events, delivered, dead, attempts, without_body, mut waiting, faults, .. } = verified;
+    let Verified { events, delivered, dead, attempts, without_body, mut waiting, faults, hashes, .. } = verified;
     (report.events, report.delivered, report.dead, report.attempts) = (events, delivered, dead, attempts);
     (report.without_body, report.pending) = (without_body, waiting.len() as u64);
     report.faults.extend(faults);
+    check_ids(dir, &hashes, &mut report);
     check_summary(dir, no, &roster, &mut waiting, &mut report);
     Ok(report)
 }
 
-fn verify_carved(carved: Carved, survey: &Survey, of: Identity, index: bool) -> Verified {
+fn verify_carved(carved: Carved, survey: &Survey, of: Identity) -> Verified {
     match Generation::carved(carved, of, survey.events_end) {
-        Ok(generation) => verify(&generation, index),
+        Ok(generation) => verify(&generation),
         Err(error) => Verified::nothing(Fault::new(error.to_string(), START)),
     }
 }
@@ -319,16 +321,26 @@ pub(super) fn loss(survey: &Survey, records: u64, durable: Watermark) -> String 
     loss.to_string()
 }
 
-fn check_done(generation: &Generation, verified: &mut Verified) {
-    let pending = verified.waiting.len();
-    match generation.done() {
-        Ok(Some(_)) if pending > 0 => {
-            let what =
-                format!("it is marked as finished, and {pending} deliveries in it are pending: nobody would make them");
-            verified.faults.push(Fault::new(what, EXPORT));
+/// Whether every event of a sealed generation is found by its id, and by its key.
+fn check_ids(dir: &Path, hashes: &[u64], report: &mut GenerationReport) {
+    let mut missing = 0;
+    for hash in hashes {
+        match index::find(dir, *hash) {
+            Ok(found) => missing += u64::from(found.is_none()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return,
+            Err(error) => {
+                report
+                    .notes
+                    .push(format!("its file with the ids is damaged ({error}); it is written anew where it is needed"));
+                return;
+            }
         }
-        Ok(_) => {}
-        Err(error) => verified.faults.push(Fault::new(error.to_string(), START)),
+    }
+    if missing > 0 {
+        let what = format!(
+            "{missing} ids are missing in its file with the ids: a repeat of such an event would be taken for a new one"
+        );
+        report.faults.push(Fault::new(what, "remove its file `ids`: webhookd writes it anew"));
     }
 }
 

@@ -235,7 +235,7 @@ impl Importing {
         let Current { slot, generation, .. } = current;
         slot.seal(generation)?;
         if slot.life(|life| life.pending) == 0 {
-            generation.set_done(Some(self.now))?;
+            generation.set_done(self.now)?;
             slot.life(|life| life.marked_done = true);
         }
         generation.sync()?;

@@ -9,8 +9,10 @@ use crate::clock::UnixMs;
 use crate::model::roster::Roster;
 use crate::outbox::disk::RealDisk;
 use crate::outbox::engine::Engine as Database;
+use crate::outbox::frame::Mark;
 use crate::outbox::generation::{Generation, Identity};
-use crate::outbox::keys::{self, key};
+use crate::outbox::keys;
+use crate::outbox::{ids, index};
 
 const NOW: UnixMs = UnixMs(1_700_000_000_000);
 
@@ -383,12 +385,17 @@ fn what_does_not_fit_together_is_found_though_every_record_is_intact() {
     let first = fold_number_with(|report| report.pending > 0);
     // A mark that would keep its deliveries from ever being made.
     let (_temp, dir) = folder(40);
-    generation(&dir, first).set_done(Some(NOW)).unwrap();
+    {
+        let generation = generation(&dir, first);
+        generation.set_done(NOW).unwrap();
+        generation.sync().unwrap();
+    }
     finds(&dir, "marked as finished");
     // Ids that are not found.
     let (_temp, dir) = folder(40);
-    database(&dir, 1).clear(keys::INDEX, &[keys::INDEX]).unwrap();
-    finds(&dir, "ids are missing in its index");
+    let few = [(ids::id_hash("e1"), 1)].into_iter().collect();
+    index::write(&dir.join("outbox/00000001"), Mark::new([1; 8]), &few).unwrap();
+    finds(&dir, "ids are missing in its file");
     // A summary of another time.
     let (_temp, dir) = folder(40);
     let summary = dir.join(format!("outbox/{first:08}/summary"));
@@ -430,9 +437,16 @@ fn fold_number_with(like: impl Fn(&GenerationReport) -> bool) -> u32 {
 
 #[test]
 fn what_is_missing_is_found() {
-    // A record that the engine no longer has.
+    // A record that is damaged wherever it stands.
     let (_temp, dir) = folder(40);
-    database(&dir, 1).remove(&key(keys::HEADS, 0)).unwrap();
+    let mut record = Folder::open_to_read(&dir).unwrap().0.mark().bytes.to_vec();
+    record.extend([1, keys::HEADS, 0, 0, 0, 0, 0, 0, 0, 0]);
+    let db = dir.join("outbox/00000001/db");
+    let mut bytes = fs::read(&db).unwrap();
+    let places: Vec<_> = memchr::memmem::find_iter(&bytes, &record).collect();
+    assert!(!places.is_empty());
+    places.iter().for_each(|at| bytes[at + record.len()] ^= 1);
+    fs::write(&db, bytes).unwrap();
     finds(&dir, "are missing");
     // Most of a database.
     let (_temp, dir) = folder(40);

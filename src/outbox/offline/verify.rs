@@ -1,6 +1,6 @@
 //! Reads everything that is in a generation, and tells what does not fit together.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 
 use super::check::{EXPORT, Fault, START};
 use super::histories::Histories;
@@ -13,17 +13,7 @@ use crate::outbox::{ReadError, ids};
 /// Faults of one generation that are told one by one.
 const SHOWN_MAX: usize = 5;
 /// Every kind of record in a generation.
-const KINDS: [u8; 9] = [
-    keys::NAME,
-    keys::BODY,
-    keys::HEADS,
-    keys::STATES,
-    keys::ATTEMPTS,
-    keys::INDEX,
-    keys::FILTER,
-    keys::SEAL,
-    keys::DONE,
-];
+const KINDS: [u8; 7] = [keys::NAME, keys::BODY, keys::HEADS, keys::STATES, keys::ATTEMPTS, keys::SEAL, keys::DONE];
 
 /// What a generation holds.
 #[derive(Debug, Default)]
@@ -34,6 +24,8 @@ pub(super) struct Verified {
     pub(super) attempts: u64,
     /// Events without their body in a generation where that is known.
     pub(super) without_body: u64,
+    /// Under what its events are found.
+    pub(super) hashes: Vec<u64>,
     /// What is pending.
     pub(super) waiting: Vec<Waiting>,
     pub(super) faults: Vec<Fault>,
@@ -59,22 +51,21 @@ impl Verified {
     }
 }
 
-/// Reads every event with its body, every state and every attempt. `index`: the id index as well.
-pub(super) fn verify(generation: &Generation, index: bool) -> Verified {
+/// Reads every event with its body, every state and every attempt.
+pub(super) fn verify(generation: &Generation) -> Verified {
     let mut verified = Verified::default();
     let (mut histories, read) = Histories::read(generation);
     if let Err(error) = read {
         verified.unreadable(&error);
     }
-    let (mut packs, mut hashes) = (BTreeSet::new(), Vec::new());
+    let mut packs = BTreeSet::new();
     let scanned = generation.scan_heads(|seq, row| {
         verified.events += 1;
         let head = match generation.head_of(row) {
             Ok(head) => head,
             Err(error) => return verified.unreadable(&error),
         };
-        hashes.push(ids::id_hash(row.id));
-        hashes.extend(row.idempotency_key.map(ids::idempotency_hash));
+        verified.hashes.extend(ids::of(row.id, row.idempotency_key));
         let (accepted_at, event) = (head.event.at, generation.place(seq));
         for past in histories.take(seq, &head) {
             verified.attempts += past.packs.len() as u64;
@@ -104,8 +95,15 @@ pub(super) fn verify(generation: &Generation, index: bool) -> Verified {
         let what = format!("it tells of deliveries of {} events that are not there", histories.len());
         verified.fault(what, EXPORT);
     }
-    if index {
-        verify_index(generation, &hashes, &mut verified);
+    match generation.done() {
+        Ok(Some(_)) if !verified.waiting.is_empty() => {
+            let pending = verified.waiting.len();
+            let what =
+                format!("it is marked as finished, and {pending} deliveries in it are pending: nobody would make them");
+            verified.fault(what, EXPORT);
+        }
+        Ok(_) => {}
+        Err(error) => verified.unreadable(&error),
     }
     if verified.more > 0 {
         let what = format!("and {} more such faults", verified.more);
@@ -127,32 +125,6 @@ fn verify_attempts(generation: &Generation, packs: &BTreeSet<u32>, verified: &mu
     }
 }
 
-/// Whether every event of a sealed generation is found by its id, and by its key.
-fn verify_index(generation: &Generation, hashes: &[u64], verified: &mut Verified) {
-    let sealed = match generation.sealed() {
-        Ok(seal) => seal.is_some(),
-        Err(error) => return verified.unreadable(&error),
-    };
-    if !sealed {
-        return;
-    }
-    let mut index = HashSet::with_capacity(hashes.len());
-    let scanned = generation.scan_index(|row| {
-        index.insert(row.hash);
-    });
-    let filter = match scanned.and_then(|()| generation.filter()) {
-        Ok(filter) => filter,
-        Err(error) => return verified.unreadable(&error),
-    };
-    let found = |hash: &u64| index.contains(hash) && filter.as_ref().is_none_or(|filter| filter.may_hold(*hash));
-    let missing = hashes.iter().filter(|hash| !found(hash)).count();
-    if missing > 0 {
-        let what =
-            format!("{missing} ids are missing in its index: a repeat of such an event would be taken for a new one");
-        verified.fault(what, EXPORT);
-    }
-}
-
 /// Holds the records of an open generation against those that were carved out of its file. Returns how many it has.
 pub(super) fn compare(generation: &Generation, carved: &Carved, verified: &mut Verified) -> u64 {
     let (mut records, mut unlike, mut lost) = (0, 0, 0);
@@ -161,8 +133,7 @@ pub(super) fn compare(generation: &Generation, carved: &Carved, verified: &mut V
         let scanned = generation.scan_records(kind, |key, value| {
             of_kind += 1;
             last = keys::number(&key).unwrap_or(0);
-            // The mark that nothing is pending comes and goes, and an older one may be what is left in the file.
-            let same = kind == keys::DONE || carved.get(&key).is_ok_and(|found| found.as_ref() == Some(&value));
+            let same = carved.get(&key).is_ok_and(|found| found.as_ref() == Some(&value));
             unlike += u64::from(!same);
         });
         if let Err(error) = scanned {
@@ -171,7 +142,7 @@ pub(super) fn compare(generation: &Generation, carved: &Carved, verified: &mut V
         records += of_kind;
         // Behind its last one there may be what is left of a commit that never finished. Other kinds are removed at times.
         if matches!(kind, keys::NAME | keys::HEADS | keys::STATES | keys::ATTEMPTS) {
-            let there = carved.numbers(kind).filter(|number| of_kind > 0 && *number <= last).count() as u64;
+            let there = carved.numbers(kind).into_iter().filter(|number| of_kind > 0 && *number <= last).count() as u64;
             lost += there.saturating_sub(of_kind);
         }
     }
