@@ -26,7 +26,7 @@ pub(crate) async fn run(options: &Options) -> Result<(), Failure> {
     let sink = listener.local_addr()?.to_string();
     let received = Received::new(events, true);
     let _sink = receiver::serve(listener, Arc::clone(&received));
-    let setting = Setting { sink, retry_secs: 5, retention_secs: RETENTION_SECS };
+    let setting = Setting { sink, retry_secs: 5, retention_secs: RETENTION_SECS, jitter: 0.0 };
     let daemon = Daemon::on_empty_folder(options, &setting).await?;
     let load = Load::new(events, options.bytes, options.batch);
     let mut watch = Watch::new(&daemon, events.div_ceil(ROWS));

@@ -22,6 +22,8 @@ pub(crate) struct Setting {
     pub(crate) sink: String,
     pub(crate) retry_secs: u64,
     pub(crate) retention_secs: u64,
+    /// By what share a retry comes earlier or later.
+    pub(crate) jitter: f64,
 }
 
 /// A data folder with its config, and the daemon while one runs on it.
@@ -58,7 +60,7 @@ retention = "{}s"
 [delivery]
 allow_networks = ["127.0.0.0/8"]
 retry = ["{}s", "24h"]
-jitter = 0.0
+jitter = {:.2}
 [endpoint.sink]
 url = "http://{}/"
 secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -66,6 +68,7 @@ secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
             folder.join("data").display(),
             setting.retention_secs,
             setting.retry_secs,
+            setting.jitter,
             setting.sink,
         );
         std::fs::write(folder.join("webhookd.toml"), config)?;

@@ -127,6 +127,16 @@ impl Producer {
         Ok(status)
     }
 
+    /// Posts an event that no endpoint counts.
+    pub(crate) async fn post_one(&mut self, number: usize, payload: &str) -> Result<(), Failure> {
+        let body = format!(r#"{{"id":"one-{number}","type":"bench.one","data":"{payload}"}}"#);
+        let request = Request::post("/v1/events").header("host", "bench").header("content-type", "application/json");
+        match self.exchange(request.body(Full::new(body.into()))?).await? {
+            202 => Ok(()),
+            other => Err(format!("an event was answered {other}").into()),
+        }
+    }
+
     /// Posts events by their numbers; false if they were refused for now.
     async fn post(&mut self, numbers: std::ops::Range<usize>, payload: &str) -> Result<bool, Failure> {
         self.body.clear();

@@ -1,4 +1,4 @@
-//! What a backlog costs: `cargo bench --bench backlog [cycle] [pile] [start]`.
+//! What a backlog costs: `cargo bench --bench backlog [cycle] [pile] [scatter] [start]`.
 //!
 //! The real daemon runs as a process of its own with `durability = "fsync"`; producers and receiver are in this process, on
 //! the same machine and the same processors. Memory is the daemon's resident set, looked at every 200 ms; disk is what the
@@ -8,11 +8,13 @@
 //!   that is accepted beyond those.
 //! - `pile`: the endpoint refuses connections while 1,000,000 events are accepted, each tried once; the daemon is killed with
 //!   SIGKILL and started again; then the endpoint comes back, the retries come due, and everything drains.
+//! - `scatter`: 500,000 retries come due in no order, from every generation there is, while one new event after another is
+//!   posted: what that costs those.
 //! - `start`: how long the daemon takes to be ready with 1,000, 100,000 and 1,000,000 retries pending: just after SIGKILL,
 //!   after another SIGKILL, after a stop in order, and with nothing of the data folder in the page cache.
 //!
-//! Environment: `BACKLOG_CYCLE` (2000000 events), `BACKLOG_LIVE` (10000), `BACKLOG_PILE` (1000000 events), `BACKLOG_START`
-//! (1000,100000,1000000), `BACKLOG_TEN_MILLION` (1: `start` with 10,000,000 events of 100 bytes as well, 12 GB of disk),
+//! Environment: `BACKLOG_CYCLE` (2000000 events), `BACKLOG_LIVE` (10000), `BACKLOG_PILE` (1000000 events), `BACKLOG_SCATTER` (500000
+//! events), `BACKLOG_START` (1000,100000,1000000), `BACKLOG_TEN_MILLION` (1: `start` with 10,000,000 events of 100 bytes as well, 12 GB of disk),
 //! `BACKLOG_BYTES` (1024 an event), `BACKLOG_CONNECTIONS` (64), `BACKLOG_BATCH` (1 event a request), `BACKLOG_DIR` (where
 //! the data folder goes; by default below `target/`).
 #![allow(clippy::unwrap_used, reason = "a benchmark may unwrap")]
@@ -25,6 +27,7 @@ mod load;
 mod machine;
 mod pile;
 mod receiver;
+mod scatter;
 mod start;
 mod watch;
 
@@ -41,6 +44,7 @@ struct Options {
     cycle: usize,
     live: usize,
     pile: usize,
+    scatter: usize,
     start: Vec<usize>,
     ten_million: bool,
     bytes: usize,
@@ -61,6 +65,7 @@ impl Options {
             cycle: number("BACKLOG_CYCLE", 2_000_000, EVENTS_MAX),
             live: number("BACKLOG_LIVE", 10_000, EVENTS_MAX),
             pile: number("BACKLOG_PILE", 1_000_000, EVENTS_MAX),
+            scatter: number("BACKLOG_SCATTER", 500_000, EVENTS_MAX),
             start: start.split(',').filter_map(|n| n.trim().parse().ok()).map(|n: usize| n.min(EVENTS_MAX)).collect(),
             ten_million: text("BACKLOG_TEN_MILLION").is_some_and(|value| value == "1"),
             bytes: number("BACKLOG_BYTES", 1024, 512 * 1024),
@@ -83,6 +88,9 @@ fn main() -> Result<(), Failure> {
         }
         if wanted("pile") {
             pile::run(&options).await?;
+        }
+        if wanted("scatter") {
+            scatter::run(&options).await?;
         }
         if wanted("start") {
             start::run(&options).await?;

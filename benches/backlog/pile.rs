@@ -27,7 +27,7 @@ pub(crate) async fn run(options: &Options) -> Result<(), Failure> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let sink = listener.local_addr()?.to_string();
     drop(listener);
-    let setting = Setting { sink: sink.clone(), retry_secs, retention_secs: RETENTION_SECS };
+    let setting = Setting { sink: sink.clone(), retry_secs, retention_secs: RETENTION_SECS, jitter: 0.0 };
     let mut daemon = Daemon::on_empty_folder(options, &setting).await?;
     let load = Load::new(events, options.bytes, options.batch);
     let begin = Instant::now();

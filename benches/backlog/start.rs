@@ -28,7 +28,7 @@ pub(crate) async fn run(options: &Options) -> Result<(), Failure> {
 async fn backlog(options: &Options, events: usize, bytes: usize) -> Result<(), Failure> {
     // Nobody listens there.
     let sink = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
-    let setting = Setting { sink, retry_secs: DAY_SECS, retention_secs: DAY_SECS };
+    let setting = Setting { sink, retry_secs: DAY_SECS, retention_secs: DAY_SECS, jitter: 0.0 };
     let mut daemon = Daemon::on_empty_folder(options, &setting).await?;
     let load = Load::new(events, bytes, BATCH);
     let begin = std::time::Instant::now();

@@ -7,7 +7,7 @@
 //! - Nothing is lost without a word: whatever is missing leaves a gap that is found, named and reported.
 //! - One damaged generation never stops the rest, and no damage stops the start.
 //! - Disk is bounded by what is live plus retention: the store is a row of generations, each removed whole.
-//! - Memory is bounded: a few generations are open, of the others a filter and a few numbers are kept.
+//! - Memory is bounded: two generations are open in sled, some more are read, of the others a filter is kept.
 //!
 //! # Format
 //! The data folder is described in `folder.rs`. A generation is one sled database of about 64 MiB of events. Every value is at
@@ -21,12 +21,14 @@
 //! | `b` offset | a piece of the stream of bodies: small bodies share one, large ones span several |
 //! | `o` running number | a pack of delivery states; the last row of a delivery counts |
 //! | `a` running number | a pack of attempts, pointed at by the states |
-//! | `x` first hash, `f` number, `z` | once sealed: the id index, the id filter, the seal |
+//! | `z` | once sealed: the seal |
 //! | `l` running number | once rescued: what it lacks, and was told |
 //! | `d` | once nothing is pending: since when |
 //!
-//! Beside sled's own files a generation has `durable` (how much of it is known to be on the disk, `watermark.rs`), `summary`
-//! (what the start needs to know of it, `summary.rs`), and, while sled opens it, a copy of its file (`caution.rs`).
+//! Beside sled's own files a generation has `durable` (how much of it is known to be on the disk, `watermark.rs`) and, while
+//! sled opens it, a copy of its file (`caution.rs`). A sealed one has `ids` (which events it holds, `index.rs`), `summary` (what
+//! the start needs to know of it, `summary.rs`), and `later`: sled never opens it again, so what becomes of its deliveries is
+//! appended there, in the same frames (`sealed.rs`).
 //!
 //! A commit is a handful of inserts, however many events it has: the pieces of its bodies, then its heads; the last pack of
 //! heads is flagged. States and attempts go to the generation of their event, so that a generation can be removed whole.
@@ -38,7 +40,7 @@
 //! [`Opened::news`].
 //!
 //! # Recovery
-//! At the start a generation with a summary is not opened at all. Of the others heads without the flag of a finished commit
+//! At the start a generation with a summary is not opened at all, and of the others only the newest in sled. Of these heads without the flag of a finished commit
 //! are dropped (nobody was told that they were stored), states are folded over the heads, bodies are not touched; and every
 //! delivery that is not finished is told to the scheduler (`recovery.rs`).
 //!

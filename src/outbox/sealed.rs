@@ -149,3 +149,127 @@ impl Sealed {
         self.failed.load(Ordering::Relaxed)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::engine::Engine;
+    use super::super::frame::Mark;
+    use super::super::keys::{self, key};
+    use super::*;
+    use crate::outbox::disk::RealDisk;
+
+    const MARK: Mark = Mark { bytes: *b"\x9Bsealed!", epoch: 0 };
+
+    fn framed(epoch: u32, number: u64, payload: &[u8]) -> (Key, Vec<u8>) {
+        let key = key(keys::STATES, number);
+        let mut value = frame::begin(payload.len());
+        value.extend_from_slice(payload);
+        (key, frame::close(Mark { epoch, ..MARK }, &key, value))
+    }
+
+    fn payload(number: u64) -> Vec<u8> {
+        let len = fastrand::Rng::with_seed(number).usize(1..16_000);
+        (0..len as u64).map(|at| (at * 13 + number) as u8).collect()
+    }
+
+    /// A folder with a database of ten records, which is closed.
+    fn closed() -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        let engine = Engine::open(dir.path(), RealDisk::shared()).unwrap();
+        for number in 0..10 {
+            let (key, value) = framed(0, number, &payload(number));
+            engine.put(&key, value).unwrap();
+        }
+        engine.sync().unwrap();
+        drop(engine);
+        dir
+    }
+
+    fn open(dir: &Path) -> Sealed {
+        let lock = loop {
+            match ReadLock::take(dir) {
+                Err(EngineError::InUse { .. }) => std::thread::yield_now(),
+                other => break other.unwrap(),
+            }
+        };
+        Sealed::new(Carved::open(dir, MARK).unwrap(), dir, RealDisk::shared(), lock)
+    }
+
+    fn has(sealed: &Sealed, numbers: std::ops::Range<u64>) {
+        assert_eq!(sealed.carved().numbers(keys::STATES), numbers.clone().collect::<Vec<_>>());
+        for number in numbers {
+            let (key, value) = framed(1, number, &payload(number));
+            let found = sealed.carved().get(&key).unwrap().unwrap();
+            assert!(frame::open(&key, &found) == frame::open(&key, &value), "{number}");
+        }
+    }
+
+    #[test]
+    fn what_is_appended_is_read_at_once_and_found_again_wherever_it_fell() {
+        let dir = closed();
+        let mut end = 10;
+        for _ in 0..3 {
+            let sealed = open(dir.path());
+            has(&sealed, 0..end);
+            // Several megabytes: some records would cross the bound of a segment.
+            for number in end..end + 400 {
+                let (key, value) = framed(1, number, &payload(number));
+                sealed.put(&key, &value).unwrap();
+            }
+            end += 400;
+            has(&sealed, 0..end);
+            sealed.sync().unwrap();
+        }
+        has(&open(dir.path()), 0..end);
+    }
+
+    #[test]
+    fn a_torn_end_costs_no_more_than_itself_and_is_appended_to() {
+        let dir = closed();
+        let sealed = open(dir.path());
+        for number in 10..13 {
+            let (key, value) = framed(1, number, &payload(number));
+            sealed.put(&key, &value).unwrap();
+        }
+        drop(sealed);
+        let path = later_path(dir.path());
+        let bytes = std::fs::metadata(&path).unwrap().len();
+        File::options().write(true).open(&path).unwrap().set_len(bytes - 1).unwrap();
+        let sealed = open(dir.path());
+        has(&sealed, 0..12);
+        let (key, value) = framed(2, 12, &payload(12));
+        sealed.put(&key, &value).unwrap();
+        has(&sealed, 0..13);
+        drop(sealed);
+        has(&open(dir.path()), 0..13);
+    }
+
+    #[test]
+    fn what_was_left_out_does_not_come_back() {
+        let dir = closed();
+        let sealed = open(dir.path());
+        for number in [10, 11, 13] {
+            let (key, value) = framed(1, number, &payload(number));
+            sealed.put(&key, &value).unwrap();
+        }
+        drop(sealed);
+        let mut sealed = open(dir.path());
+        sealed.carved.leave_out(&key(keys::STATES, 13));
+        let (key, value) = framed(2, 12, &payload(12));
+        sealed.put(&key, &value).unwrap();
+        drop(sealed);
+        has(&open(dir.path()), 0..13);
+    }
+
+    #[test]
+    fn a_database_that_is_open_is_left_alone_and_one_that_is_read_is_not_opened() {
+        let dir = closed();
+        let sealed = open(dir.path());
+        assert!(matches!(Engine::open(dir.path(), RealDisk::shared()), Err(EngineError::InUse { .. })));
+        let again = open(dir.path());
+        drop((sealed, again));
+        let engine = Engine::open(dir.path(), RealDisk::shared()).unwrap();
+        assert!(matches!(ReadLock::take(dir.path()), Err(EngineError::InUse { .. })));
+        drop(engine);
+    }
+}
