@@ -320,6 +320,7 @@ impl Ledger {
 
     /// An event lies in a place.
     pub(crate) fn lies_at(&mut self, post: usize, place: EventRef) {
+        self.counts.generations += u64::from(self.generations.insert(place.generation));
         let other = self.by_place.insert(place, post).filter(|other| *other != post);
         let before = self.posts[post].place.replace(place).filter(|before| *before != place);
         // A number may be given again once a crash has shown that nothing was stored under it.

@@ -50,6 +50,11 @@ impl Ledger {
 
     fn waits(&mut self, way: (usize, usize), waiting: &Waiting, now: Now) {
         let shaky = self.is_shaky(way.0);
+        if shaky && way.1 >= self.endpoints.len() {
+            // The name of its endpoint was lost with the damage: it waits under another, to be replayed by hand.
+            self.strayed.insert(way.0);
+            return;
+        }
         let standing = Standing::Pending { next_at: waiting.next_at };
         if let Some(at) = self.replays.get(&way) {
             // A crash came between the replay and the news of it.

@@ -59,6 +59,8 @@ pub(crate) struct Ledger {
     lanes: Vec<attempts::Lane>,
     /// What the network saw: by post, endpoint and the attempt's number; a number can come again after a crash.
     seen: HashMap<(usize, usize, u16), Vec<attempts::Seen>>,
+    /// Generations that an event was ever found in.
+    generations: BTreeSet<u32>,
     /// Generations that the simulation damaged: of their events it only asks that what is missing is named.
     harmed: BTreeSet<u32>,
     /// Replays that were asked for and not heard of yet, with the moment.
@@ -166,6 +168,7 @@ impl Ledger {
             deliveries: BTreeMap::new(),
             lanes,
             seen: HashMap::new(),
+            generations: BTreeSet::new(),
             harmed: BTreeSet::new(),
             replays: BTreeMap::new(),
             missing: BTreeSet::new(),
@@ -222,6 +225,6 @@ impl Ledger {
     }
 
     fn way(&self, (post, endpoint): (usize, usize)) -> String {
-        format!("{} to {}", self.name(post), self.endpoints[endpoint].name)
+        format!("{} to e{endpoint}", self.name(post))
     }
 }

@@ -240,3 +240,22 @@ fn what_is_left_of_a_damaged_generation_ends_too() {
     case.ledger.audit_harmed_end(post, Some(&told));
     case.breached("never ends");
 }
+
+#[test]
+fn what_waits_for_an_endpoint_whose_name_was_lost_is_named() {
+    let waiting = |harmed| {
+        let mut case = Case::new();
+        let post = case.stored("a");
+        if harmed {
+            case.ledger.harm(1);
+        }
+        case.restart(&[waits(post, 0, 0), waits(post, 1, 0), waits(post, 2, 0)]);
+        case
+    };
+    waiting(false).breached("waits and was never meant for it");
+    let mut case = waiting(true);
+    case.ledger.audit_damages(&[damage(Loss { names_lost: 1, ..Loss::default() })]);
+    case.holds();
+    case.ledger.audit_damages(&[]);
+    case.breached("no loss is named");
+}
