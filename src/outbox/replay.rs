@@ -107,11 +107,20 @@ impl Writer {
         if settlements.is_empty() {
             return Ok(());
         }
-        if slot.life(|life| std::mem::take(&mut life.marked_done)) {
-            generation.set_done(None)?;
-        }
+        unmark_done(slot, generation, settlements)?;
         generation.append_settlements(settlements)?;
         slot.life(|life| (life.changed_at, life.summarised) = (self.clock.wall(), false));
         generation.sync()
     }
+}
+
+/// Takes back the mark that nothing is pending where these settlements put something back; the start would believe it.
+pub(super) fn unmark_done(slot: &Slot, generation: &Generation, settlements: &[Settlement]) -> Result<(), StoreError> {
+    let pending = |settlement: &Settlement| matches!(settlement.standing, Standing::Pending { .. });
+    if settlements.iter().any(pending) && slot.life(|life| life.marked_done) {
+        generation.set_done(None)?;
+        // Only now: where the disk refuses, the mark stands, and what is owed has to take it back later.
+        slot.life(|life| life.marked_done = false);
+    }
+    Ok(())
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::StoreError;
 use super::generation::Generation;
+use super::replay::unmark_done;
 use super::writer::Writer;
 use crate::clock::MonoMs;
 use crate::limits::OWED_SETTLEMENTS_MAX;
@@ -107,6 +108,7 @@ impl Writer {
     fn append(&self, no: u32, settlements: &[Settlement]) -> Result<Arc<Generation>, StoreError> {
         let slot = self.store.slot(no).ok_or(StoreError::Gone)?;
         let generation = self.open(&slot)?;
+        unmark_done(&slot, &generation, settlements)?;
         generation.append_settlements(settlements)?;
         Ok(generation)
     }
