@@ -159,7 +159,9 @@ impl Ledger {
             self.counts.repeats += 1;
             self.posts[post].fate = Fate::Repeat;
             let same = |other: usize| self.posts[other].id == accepted.id.as_str() && self.is_repeat(post, other);
-            let first = rivals.iter().find(|(other, _)| same(*other)).copied();
+            let known =
+                |fate| rivals.iter().find(|(other, _)| same(*other) && self.posts[*other].fate == fate).copied();
+            let first = known(Fate::Stored).or_else(|| known(Fate::Maybe)).or_else(|| known(Fate::Asked));
             match first {
                 // The daemon has said that it has it, so it must be there.
                 Some((other, _)) if self.posts[other].fate == Fate::Maybe && !heard.cut => self.store(other, heard.now),
@@ -184,8 +186,6 @@ impl Ledger {
                 self.breach(format!("{} was stored beside {}", self.name(post), self.name(other)));
             } else if self.posts[other].fate == Fate::Stored && !self.is_shaky(other) && !self.posts[other].revenant {
                 self.posts[other].fate = Fate::Gone;
-            } else if self.posts[other].fate == Fate::Maybe && !heard.cut {
-                self.posts[other].fate = Fate::Refused;
             }
         }
         if heard.cut {
@@ -204,15 +204,30 @@ impl Ledger {
             by_id.into_iter().chain(by_key).flatten().copied().filter(|no| *no != post).collect();
         others.sort_unstable();
         others.dedup();
+        // One that was refused and came back may hide another.
+        let haunted = others.iter().any(|other| self.posts[*other].revenant);
         let judged = others.into_iter().filter_map(|other| match self.posts[other].fate {
             Fate::Stored => {
-                let sure = !self.may_be_gone(other, now) && !self.is_shaky(other) && !self.posts[other].revenant;
+                let sure = !self.may_be_gone(other, now) && !self.is_shaky(other) && !haunted;
                 Some((other, sure))
             }
             Fate::Maybe | Fate::Asked => Some((other, false)),
             Fate::Refused | Fate::Repeat | Fate::Gone => None,
         });
         judged.collect()
+    }
+
+    /// An event is listed in a place: it lies there, where no other can be meant.
+    pub(crate) fn met(&mut self, id: &str, place: EventRef) {
+        let there = |post: &&usize| matches!(self.posts[**post].fate, Fate::Stored | Fate::Maybe | Fate::Asked);
+        let named: Vec<usize> = self.by_id.get(id).into_iter().flatten().filter(there).copied().collect();
+        if let [post] = named[..]
+            && self.posts[post].fate == Fate::Stored
+            && self.posts[post].place.is_none()
+            && !self.by_place.contains_key(&place)
+        {
+            self.lies_at(post, place);
+        }
     }
 
     fn is_repeat(&self, post: usize, of: usize) -> bool {

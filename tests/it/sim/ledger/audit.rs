@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use webhookd::model::delivery::{Progress, Standing, Waiting};
 use webhookd::outbox::{Damage, EventSummary, StoredDelivery, StoredEvent};
 
-use super::{Delivery, Fate, Ledger, Now, Point, Stand, attempts};
+use super::{Delivery, Fate, Ledger, Now, Point, Post, Stand, attempts};
 
 impl Ledger {
     /// What waits at a start, each with its event. `complete`: every generation could be opened.
@@ -94,8 +94,14 @@ impl Ledger {
     /// What the outbox tells of an event by its id. `calm`: nothing is wrong with the disk.
     pub(crate) fn audit(&mut self, post: usize, found: Option<&StoredEvent>, calm: bool, now: Now) {
         let is_it = |found: &&StoredEvent| found.event.traceparent.as_deref() == Some(post.to_string().as_str());
-        if self.posts[post].revenant && found.is_some_and(|found| !is_it(&found)) {
-            return;
+        if let Some(other) = found.filter(|found| !is_it(found)) {
+            let other = other.event.traceparent.as_deref().and_then(|mark| mark.parse().ok());
+            let came_back = |post: &Post| post.revenant || post.fate == Fate::Maybe;
+            // One that was refused and came back stands under the id of another, or another under its.
+            if self.posts[post].revenant || other.and_then(|other: usize| self.posts.get(other)).is_some_and(came_back)
+            {
+                return;
+            }
         }
         let found = found.filter(is_it);
         let Some(found) = found else {
