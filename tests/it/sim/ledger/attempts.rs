@@ -297,6 +297,12 @@ impl Ledger {
         self.breaches.extend(late);
     }
 
+    /// Milliseconds until the next attempt that waits is due.
+    pub(crate) fn next_due_ms(&self, now: Now) -> Option<u64> {
+        let dues = self.deliveries.values().filter_map(|delivery| delivery.due);
+        dues.filter(|(due, _)| *due > now.mono).map(|(due, _)| due.since(now.mono)).min()
+    }
+
     /// Deliveries that are not finished, in words; without those of damaged generations, which may end without an attempt.
     pub(crate) fn unfinished(&self) -> Vec<String> {
         let open = self.deliveries.iter().filter(|(way, delivery)| {
