@@ -41,6 +41,8 @@ pub(crate) struct Post {
     pub(crate) place: Option<EventRef>,
     /// Retention counts from here or later.
     pub(crate) quiet_since: UnixMs,
+    /// Whether it is known to be durable: damage may take the last moments before a crash, and nobody can tell.
+    pub(crate) durable: bool,
     /// Whether it has been past retention already: the clock may have been set back since.
     pub(crate) expired: bool,
     /// Whether it was refused with 503 and came back with a restart. Another may have taken its id meanwhile.
@@ -70,6 +72,7 @@ impl Post {
             fate: Fate::Asked,
             place: None,
             quiet_since: at,
+            durable: false,
             expired: false,
             revenant: false,
         }
@@ -239,6 +242,7 @@ impl Ledger {
     pub(super) fn store(&mut self, post: usize, now: Now) {
         self.posts[post].fate = Fate::Stored;
         self.posts[post].quiet_since = now.wall;
+        self.posts[post].durable |= !self.lazy;
         self.expect_deliveries(post);
     }
 

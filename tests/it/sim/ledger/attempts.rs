@@ -329,8 +329,8 @@ impl Ledger {
         self.counts.generations += u64::from(self.generations.insert(place.generation));
         let other = self.by_place.insert(place, post).filter(|other| *other != post);
         let before = self.posts[post].place.replace(place).filter(|before| *before != place);
-        // A number may be given again once a crash has shown that nothing was stored under it.
-        let other = other.filter(|other| self.posts[*other].fate == Fate::Stored);
+        // A number may be given again once a crash has shown that nothing was stored under it, or damage has taken it.
+        let other = other.filter(|other| self.posts[*other].fate == Fate::Stored && !self.is_shaky(*other));
         if before.is_some() || other.is_some() {
             self.breach(format!("{} lies where {other:?} lay; before it lay at {before:?}", self.name(post)));
         }

@@ -51,6 +51,8 @@ pub(crate) struct Ledger {
     endpoints: Vec<Arc<Endpoint>>,
     in_flight_total_max: usize,
     retention_ms: u64,
+    /// Events are acknowledged before they are durable (`durability = "interval"`).
+    pub(crate) lazy: bool,
     posts: Vec<Post>,
     by_id: HashMap<String, Vec<usize>>,
     by_key: HashMap<String, Vec<usize>>,
@@ -161,6 +163,7 @@ impl Ledger {
             endpoints,
             in_flight_total_max,
             retention_ms,
+            lazy: false,
             posts: Vec::new(),
             by_id: HashMap::new(),
             by_key: HashMap::new(),
@@ -215,6 +218,9 @@ impl Ledger {
     pub(crate) fn make_sure(&mut self) {
         for delivery in self.deliveries.values_mut().filter(|delivery| !delivery.open) {
             delivery.sure = delivery.history.len() - 1;
+        }
+        for post in 0..self.posts.len() {
+            self.posts[post].durable |= self.posts[post].fate == Fate::Stored && !self.is_shaky(post);
         }
     }
 

@@ -144,7 +144,8 @@ fn in_memory() -> PathBuf {
 impl World {
     /// A world with an empty folder. Nothing runs yet.
     pub(crate) fn new(setup: Setup, wall: UnixMs, behaviours: Vec<Behaviour>) -> Self {
-        let ledger = Ledger::new(setup.endpoints.clone(), setup.in_flight_total_max, setup.retention_ms);
+        let mut ledger = Ledger::new(setup.endpoints.clone(), setup.in_flight_total_max, setup.retention_ms);
+        ledger.lazy = setup.durability == Durability::Interval;
         let home = tempfile::Builder::new().prefix("webhookd-sim-").tempdir_in(in_memory()).unwrap();
         let data = home.path().join("0");
         let ledger = Arc::new(Mutex::new(ledger));

@@ -84,9 +84,10 @@ impl World {
     /// Moves both clocks on.
     pub(crate) fn advance(&mut self, ms: u64) {
         // What was owed to a disk that refused is written in the first moment that it does not, and synced in a later one.
-        let calm = self.calm();
+        let (calm, troubled) = (self.calm(), self.trouble().any());
         self.life().clock.advance_ms(ms);
-        if self.life().disk.trouble().any() {
+        // A disk that refuses once may have done so by now.
+        if troubled {
             self.trouble_is_felt();
         }
         self.let_write();
