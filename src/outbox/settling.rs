@@ -38,6 +38,11 @@ impl Outcomes {
     pub(super) fn has_room(&self) -> bool {
         self.owed.len() < OWED_SETTLEMENTS_MAX
     }
+
+    /// What the disk refused of a generation, the oldest first: it counts more than what stands there.
+    pub(super) fn owed_to(&self, generation: u32) -> impl Iterator<Item = &Settlement> {
+        self.owed.iter().filter(move |settlement| settlement.delivery.event.generation == generation)
+    }
 }
 
 impl Writer {

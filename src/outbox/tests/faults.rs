@@ -304,6 +304,9 @@ async fn a_replay_that_a_full_disk_refused_waits_on_the_disk_too_once_it_is_writ
         bench.disk.writes_fail.store(true, Ordering::Relaxed);
         let refused = open.opened.outbox.replay(vec![DeliveryRef { event: place, endpoint: open.endpoint("a") }]).await;
         assert_eq!(refused, Err(AcceptError::Failed));
+        // Refused or not, it is on the schedule, and not twice when somebody asks again.
+        let again = open.opened.outbox.replay(vec![DeliveryRef { event: place, endpoint: open.endpoint("a") }]).await;
+        assert_eq!(again, Ok(0));
         bench.disk.writes_fail.store(false, Ordering::Relaxed);
         pass(&|event| matches!(event.deliveries[0].standing, Standing::Pending { .. })).await;
         open.opened.outbox.close().await;

@@ -82,7 +82,7 @@ impl Post {
     fn event(&self, no: usize) -> NewEvent {
         let event = Event {
             id: EventId::parse(&self.id).unwrap(),
-            event_type: EventType::parse("sim.event").unwrap(),
+            event_type: EventType::parse(&format!("sim.{no}")).unwrap(),
             key: None,
             at: self.at,
             timestamp: None,
@@ -220,14 +220,11 @@ impl Ledger {
         judged.collect()
     }
 
-    /// An event is listed in a place: it lies there, where no other can be meant.
-    pub(crate) fn met(&mut self, id: &str, place: EventRef) {
-        let there = |post: &&usize| matches!(self.posts[**post].fate, Fate::Stored | Fate::Maybe | Fate::Asked);
-        let named: Vec<usize> = self.by_id.get(id).into_iter().flatten().filter(there).copied().collect();
-        if let [post] = named[..]
-            && self.posts[post].fate == Fate::Stored
+    /// An event, known by its type, is listed in a place: it lies there.
+    pub(crate) fn met(&mut self, event_type: &str, place: EventRef) {
+        let post = event_type.strip_prefix("sim.").and_then(|no| no.parse::<usize>().ok());
+        if let Some(post) = post.filter(|post| self.posts.get(*post).is_some_and(|post| post.fate == Fate::Stored))
             && self.posts[post].place.is_none()
-            && !self.by_place.contains_key(&place)
         {
             self.lies_at(post, place);
         }
