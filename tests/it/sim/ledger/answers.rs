@@ -222,8 +222,9 @@ impl Ledger {
 
     /// An event, known by its type, is listed in a place: it lies there.
     pub(crate) fn met(&mut self, event_type: &str, place: EventRef) {
+        let there = |post: &Post| matches!(post.fate, Fate::Stored | Fate::Maybe);
         let post = event_type.strip_prefix("sim.").and_then(|no| no.parse::<usize>().ok());
-        if let Some(post) = post.filter(|post| self.posts.get(*post).is_some_and(|post| post.fate == Fate::Stored))
+        if let Some(post) = post.filter(|post| self.posts.get(*post).is_some_and(there))
             && self.posts[post].place.is_none()
         {
             self.lies_at(post, place);
