@@ -40,6 +40,8 @@ mod time;
 
 /// Longest that anything may take in real time before the run counts as stuck.
 const STUCK: Duration = Duration::from_secs(30);
+/// How long reads may take in real time before the writer is woken.
+const PATIENCE: Duration = Duration::from_millis(200);
 /// After a fault everything may take so long to come back, in milliseconds of the simulation.
 const RECOVERY_MS: u64 = 20_000;
 

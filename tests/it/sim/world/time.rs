@@ -70,6 +70,10 @@ impl World {
                 let under_way: usize = health.iter().map(|one| one.in_flight as usize).sum();
                 let read = life.forward.capacity() == life.forward.max_capacity();
                 quiet = if under_way <= life.network.held() && read { quiet + 1 } else { 0 };
+                if quiet == 0 && begun.elapsed() > PATIENCE {
+                    // A generation that failed under a reader stays shut until the writer looks up; the clock would wake it.
+                    let _ = life.outbox.replay(Vec::new()).await;
+                }
                 if begun.elapsed() > STUCK {
                     panic!("the dispatcher never rests ({rest:?}): {health:?}, {} held", life.network.held());
                 }
