@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
@@ -345,30 +346,43 @@ async fn a_start_with_a_clock_far_in_the_past_does_not_strand_retries() {
     run.stop().await;
 }
 
+/// Whether this process has a file open below `dir`.
+fn is_open(dir: &std::path::Path) -> bool {
+    let files = std::fs::read_dir("/proc/self/fd").unwrap();
+    files.flatten().filter_map(|file| std::fs::read_link(file.path()).ok()).any(|file| file.starts_with(dir))
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_storage_that_cannot_be_read_uses_up_no_attempts() {
     let mut world = World::new(Verdict::Delivered);
     world.generation_bytes = 1;
     let run = world.start(RetryPolicy { waits_ms: Vec::new(), jitter: 0.0, retry_after_ms_max: 0 }).await;
-    run.post("later", Some(START.plus_ms(60_000)), START).await;
-    // So many other generations that the first is closed.
+    run.post("later", Some(START.plus_ms(600_000)), START).await;
+    // Other generations, so that the first takes no more events.
     for n in 0..8 {
         run.post(&format!("e{n}"), None, START).await;
         run.settled(&format!("e{n}"), 1).await;
         world.attempts.recv().await.unwrap();
     }
+    // Nobody uses it, so it is closed before long.
     let (folder, away) = (world.dir.path().join("data/outbox"), world.dir.path().join("away"));
+    let mut passed_ms = 0;
+    while is_open(&folder.join("00000001")) {
+        world.clock.advance_ms(1_000);
+        passed_ms += 1_000;
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
     std::fs::rename(&folder, &away).unwrap();
-    world.clock.advance_ms(60_000);
+    world.clock.advance_ms(600_000 - passed_ms);
     while run.idle().await.last_error.is_none_or(|last| last.error != AttemptError::Storage) {
         tokio::task::yield_now().await;
     }
     assert!(!folder.exists(), "nothing is put in its place");
     std::fs::rename(&away, &folder).unwrap();
     // With no wait in its schedule, one attempt is all that the delivery has.
-    assert_eq!(run.stored("later").await.deliveries[0].standing, Standing::Pending { next_at: START.plus_ms(60_000) });
+    assert_eq!(run.stored("later").await.deliveries[0].standing, Standing::Pending { next_at: START.plus_ms(600_000) });
     world.clock.advance_ms(10_000);
-    assert_eq!(world.attempts.recv().await.unwrap(), ("later".to_owned(), 1, START.plus_ms(70_000)));
+    assert_eq!(world.attempts.recv().await.unwrap(), ("later".to_owned(), 1, START.plus_ms(610_000)));
     assert_eq!(run.settled("later", 1).await, Standing::Delivered);
     run.stop().await;
 }

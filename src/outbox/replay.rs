@@ -74,6 +74,12 @@ impl Writer {
                 *known = Some(state);
             }
         })?;
+        // Also what was put back already, and is on the schedule: twice there it would be tried twice.
+        for owed in self.outcomes.owed_to(generation.no()) {
+            if let Some(known) = wanted.get_mut(&(owed.delivery.event.seq, owed.delivery.endpoint)) {
+                *known = Some(State { standing: owed.standing, progress: owed.progress });
+            }
+        }
         let mut settlements = Vec::new();
         for ((seq, endpoint), state) in wanted {
             let made = state.map_or(0, |state| state.progress.made);

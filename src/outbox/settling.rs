@@ -37,6 +37,17 @@ impl Outcomes {
     pub(super) fn has_room(&self) -> bool {
         self.owed.len() < OWED_SETTLEMENTS_MAX
     }
+
+    /// Whether one of the generations that wait for their sync has failed meanwhile: nobody can open it anew before it is let
+    /// go of.
+    pub(super) fn hold_up(&self) -> bool {
+        self.unsynced.values().any(|generation| generation.failed())
+    }
+
+    /// What the disk refused of a generation, the oldest first: it counts more than what stands there.
+    pub(super) fn owed_to(&self, generation: u32) -> impl Iterator<Item = &Settlement> {
+        self.owed.iter().filter(move |settlement| settlement.delivery.event.generation == generation)
+    }
 }
 
 impl Writer {

@@ -277,3 +277,37 @@ async fn a_writer_that_is_gone_is_noticed() {
     outbox.close().await;
     tokio::time::timeout(Duration::from_secs(5), outbox.ended()).await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_that_a_full_disk_refused_waits_on_the_disk_too_once_it_is_written() {
+    let bench = Bench { generation_bytes: 1, ..Bench::new() };
+    {
+        let open = bench.open();
+        open.accept(vec![open.event("e", b"x", &["a"])]).await.unwrap();
+        let place = open.find("e").await.unwrap().place;
+        let slot = open.store().slot(place.generation).unwrap();
+        open.opened.outbox.settle(open.settlement(place, "a", 1, Standing::Delivered)).await;
+        let pass = async |until: &dyn Fn(&StoredEvent) -> bool| {
+            for _ in 0..400 {
+                if until(&open.find("e").await.unwrap()) {
+                    return;
+                }
+                bench.clock.advance_ms(1_000);
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            panic!("it never comes");
+        };
+        // The generation bears the mark that nothing in it is pending.
+        pass(&|_| slot.life(|life| life.marked_done)).await;
+        bench.disk.writes_fail.store(true, Ordering::Relaxed);
+        let refused = open.opened.outbox.replay(vec![DeliveryRef { event: place, endpoint: open.endpoint("a") }]).await;
+        assert_eq!(refused, Err(AcceptError::Failed));
+        // Refused or not, it is on the schedule, and not twice when somebody asks again.
+        let again = open.opened.outbox.replay(vec![DeliveryRef { event: place, endpoint: open.endpoint("a") }]).await;
+        assert_eq!(again, Ok(0));
+        bench.disk.writes_fail.store(false, Ordering::Relaxed);
+        pass(&|event| matches!(event.deliveries[0].standing, Standing::Pending { .. })).await;
+        open.opened.outbox.close().await;
+    }
+    assert_eq!(bench.open().waiting.len(), 1, "the start believes no mark that is not true any more");
+}
