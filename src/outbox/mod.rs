@@ -74,6 +74,7 @@ mod generation;
 mod housekeeping;
 mod ids;
 mod keys;
+mod marker;
 pub mod offline;
 mod opening;
 mod query;

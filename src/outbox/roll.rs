@@ -69,12 +69,18 @@ impl Roll {
                 "the roll of generations is missing or damaged; it is made anew of those that are there"
             );
         }
+        let written = found.is_some();
         let found = found.unwrap_or_default();
         let missing = found.numbers().into_iter().filter(|no| !there.contains(no)).collect();
         let newest = found.newest.max(there.last().copied().unwrap_or(0));
         let row = Row::of(newest, &there.iter().copied().collect());
-        let stale = row != found;
+        let stale = !written || row != found;
         (Self { path, mark: folder.mark(), row, stale }, missing)
+    }
+
+    /// Whether there is one in the folder that can be read.
+    pub(super) fn is_there(folder: &Folder) -> bool {
+        Row::read(folder).is_some()
     }
 
     /// Whether the roll in the folder names a generation.

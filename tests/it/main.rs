@@ -12,6 +12,7 @@ mod crash;
 mod crash_replay;
 mod damage;
 mod floors;
+mod folders;
 mod guard;
 mod interop;
 mod kit;
