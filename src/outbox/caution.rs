@@ -83,6 +83,21 @@ pub(super) fn open(
     }
 }
 
+/// The generation in `dir` as its file tells it, only to be read: the engine cannot open it on a disk that refuses.
+///
+/// # Errors
+/// Where something is missing, which only the engine may tell for sure, or cannot be read.
+pub(super) fn open_to_read(dir: &Path, identity: &Identity, know_only: Option<u32>) -> Result<Generation, StoreError> {
+    let io = |source| StoreError::Io { what: "cannot read", generation: identity.no, source };
+    let mut carved = Carved::open(dir, identity.mark).map_err(io)?;
+    let survey = survey::survey(&mut carved, watermark::read(dir), know_only).map_err(io)?;
+    let loss = survey.loss();
+    if !loss.is_none() || carved.unreadable_bytes > 0 {
+        return Err(unsure(identity.no, loss.to_string()));
+    }
+    Generation::read_only(carved, identity.clone(), &survey)
+}
+
 /// Whether the engine has written a snapshot of the whole log, and nothing after it: then it reads no log when it opens.
 fn written_up(dir: &Path) -> bool {
     let changed = |path: &Path| fs::metadata(path).and_then(|data| data.modified()).ok();

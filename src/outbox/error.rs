@@ -60,7 +60,8 @@ pub struct EngineFailure(#[from] pub(super) EngineError);
 
 impl From<EngineError> for ReadError {
     fn from(error: EngineError) -> Self {
-        Self::Engine(error.into())
+        // What is no damage passes: the generation is opened anew.
+        if error.suggests_damage() { Self::Engine(error.into()) } else { Self::Unavailable(error.to_string()) }
     }
 }
 

@@ -198,11 +198,10 @@ impl Folder {
         self.dir.join("generations")
     }
 
-    /// Puts right what a crash left half done: what was being removed goes, and what was saved from damage takes its place.
+    /// Puts right what a crash left half done of a rescue: what was saved from damage takes its place.
     pub(super) fn tidy(&self) -> io::Result<()> {
         for (path, no, extension) in self.entries()? {
             match extension.as_str() {
-                REMOVED => fs::remove_dir_all(path)?,
                 // The damaged one goes first, and only when what was saved of it is durable.
                 RESCUED if !self.generation(no).exists() => {
                     fs::rename(path, self.generation(no))?;
@@ -213,6 +212,12 @@ impl Folder {
             }
         }
         Ok(())
+    }
+
+    /// The generations that were being removed when the process ended.
+    pub(super) fn half_removed(&self) -> io::Result<Vec<u32>> {
+        let entries = self.entries()?.into_iter();
+        Ok(entries.filter(|(.., extension)| extension == REMOVED).map(|(_, no, _)| no).collect())
     }
 
     /// The generations that are there, oldest first.
@@ -280,8 +285,24 @@ impl Folder {
 
     /// Removes a generation whole.
     pub(super) fn remove_generation(&self, no: u32) -> io::Result<()> {
+        self.empty_generation(no)?;
+        self.remove_emptied(no)
+    }
+
+    /// Removes all that a generation holds. An empty folder tells of it until [`Folder::remove_emptied`].
+    pub(super) fn empty_generation(&self, no: u32) -> io::Result<()> {
         let to = self.move_away(no)?;
-        fs::remove_dir_all(&to)?;
+        self.sync()?;
+        for entry in fs::read_dir(&to)? {
+            let path = entry?.path();
+            if path.is_dir() { fs::remove_dir_all(path)? } else { fs::remove_file(path)? }
+        }
+        Ok(())
+    }
+
+    /// Removes what is left of a generation that was removed.
+    pub(super) fn remove_emptied(&self, no: u32) -> io::Result<()> {
+        fs::remove_dir_all(self.generation(no).with_extension(REMOVED))?;
         self.sync()
     }
 

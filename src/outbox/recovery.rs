@@ -15,7 +15,7 @@ use super::generation::{Generation, State};
 use super::rescue::Rescue;
 use super::slot::{Ids, Life, Slot};
 use super::store::Store;
-use super::{OpenError, StoreError, ids, summary};
+use super::{OpenError, StoreError, summary};
 use crate::clock::UnixMs;
 use crate::model::delivery::{DeliveryRef, Standing, Waiting};
 
@@ -82,6 +82,7 @@ pub(super) fn recover(
                 if let Some(generation) = found.generation
                     && !found.slot.is_sealed()
                     && newest == Some(no)
+                    && !generation.is_read_only()
                     && generation.bytes() < generation_bytes
                 {
                     let (slot, bytes) = (Arc::clone(&found.slot), generation.bytes());
@@ -218,10 +219,7 @@ pub(super) fn fold_generation(generation: &Generation, now: UnixMs) -> Result<Fo
     let (mut last_at, mut disorder_ms) = (UnixMs(0), 0);
     generation.scan_heads(|seq, row| {
         if filter.is_none() {
-            known.insert(ids::id_hash(row.id), seq);
-            if let Some(key) = row.idempotency_key {
-                known.insert(ids::idempotency_hash(key), seq);
-            }
+            known.extend(row.id_hashes().map(|hash| (hash, seq)));
         }
         disorder_ms = disorder_ms.max(last_at.since(row.at));
         last_at = last_at.max(row.at);

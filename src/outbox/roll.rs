@@ -100,16 +100,21 @@ impl Roll {
         self.write(Row::of(self.row.newest.max(no), &numbers))
     }
 
-    /// Takes one off it, durably.
+    /// Takes one off it, durably. Where the disk refuses it is off all the same, and [`Roll::save`] tries again.
     pub(super) fn remove(&mut self, no: u32) -> io::Result<()> {
         let mut numbers = self.row.numbers();
         numbers.remove(&no);
-        self.write(Row::of(self.row.newest, &numbers))
+        (self.row, self.stale) = (Row::of(self.row.newest, &numbers), true);
+        self.save().map(drop)
     }
 
-    /// Writes it as it stands, where the file tells something else: what is not on it nobody would miss.
-    pub(super) fn save(&mut self) -> io::Result<()> {
-        if self.stale { self.write(self.row.clone()) } else { Ok(()) }
+    /// Writes it as it stands, where the file tells something else: what is not on it nobody would miss. Tells whether.
+    pub(super) fn save(&mut self) -> io::Result<bool> {
+        let stale = self.stale;
+        if stale {
+            self.write(self.row.clone())?;
+        }
+        Ok(stale)
     }
 
     fn write(&mut self, row: Row) -> io::Result<()> {

@@ -148,21 +148,27 @@ impl Store {
         Ok(())
     }
 
-    /// Writes the roll as it stands, where its file tells something else.
+    /// Writes the roll as it stands, where its file tells something else, and clears away what told of it meanwhile.
     pub(super) fn save_roll(&self) -> io::Result<()> {
-        self.roll().save()
+        if self.roll().save()? {
+            self.folder.half_removed()?.into_iter().try_for_each(|no| self.folder.remove_emptied(no))?;
+        }
+        Ok(())
     }
 
     /// Forgets a generation and removes it from the disk.
     pub(super) fn remove(&self, no: u32) -> io::Result<()> {
-        self.roll().remove(no)?;
         let removed = self.slots.write().unwrap_or_else(PoisonError::into_inner).remove(&no);
         // The lock on the slots is let go of first: whoever is just opening the generation asks for it.
         if let Some(slot) = removed {
             slot.handle().gone = true;
         }
         self.recent().retain(|generation| generation.no() != no);
-        self.folder.remove_generation(no)
+        // What it takes is freed first: on a full disk the roll cannot be written before. Until it is, an empty folder tells
+        // that this one is not missed.
+        self.folder.empty_generation(no)?;
+        self.roll().remove(no)?;
+        self.folder.remove_emptied(no)
     }
 
     /// All generations, oldest first.
@@ -216,7 +222,15 @@ impl Store {
                 handle.doubt = Some(Doubt { what: error.to_string(), know_only: handle.know_only, keep });
                 return Err(StoreError::InDoubt { generation: no });
             }
-            Err(error) => return Err(error),
+            Err(error) if make => return Err(error),
+            // On a disk that refuses what is there can be read all the same; the writer lets go of it when the disk works.
+            Err(error) => match self.open_to_read(no, handle.know_only) {
+                Some(generation) => {
+                    tracing::debug!(generation = no, %error, "a generation is only read while the disk refuses");
+                    Arc::new(generation)
+                }
+                None => return Err(error),
+            },
         };
         if let Some(events) = handle.know_only {
             generation.know_only(events);
@@ -236,7 +250,7 @@ impl Store {
             let source = io::ErrorKind::NotFound.into();
             return Err(EngineError::Io { what: "cannot find", path: dir.join("db"), source }.into());
         }
-        let identity = Identity { no, mark: self.folder.mark(), roster: Arc::clone(&self.roster) };
+        let identity = self.identity(no);
         let mut tries = 0;
         loop {
             match caution::open(&dir, &identity, &self.disk, know_only) {
@@ -246,6 +260,29 @@ impl Store {
                     std::thread::sleep(CLOSING_PAUSE);
                 }
                 other => return other,
+            }
+        }
+    }
+
+    fn identity(&self, no: u32) -> Identity {
+        Identity { no, mark: self.folder.mark(), roster: Arc::clone(&self.roster) }
+    }
+
+    fn open_to_read(&self, no: u32, know_only: Option<u32>) -> Option<Generation> {
+        let dir = self.folder.generation(no);
+        if !dir.join("db").exists() || self.disk_works() {
+            return None;
+        }
+        let opened = caution::open_to_read(&dir, &self.identity(no), know_only);
+        opened.inspect_err(|error| tracing::debug!(generation = no, %error, "nor can a generation be read")).ok()
+    }
+
+    /// Lets go of generations that are only read, once the disk works: their next use opens them to be written to.
+    pub(super) fn let_go_of_read_only(&self) {
+        let open: Vec<_> = self.recent().iter().filter(|open| open.is_read_only()).map(|open| open.no()).collect();
+        if !open.is_empty() && self.disk_works() {
+            for no in open {
+                self.forget(no, None);
             }
         }
     }
@@ -443,6 +480,7 @@ impl Store {
         // What was written lazily becomes durable before the generation closes.
         if let Some(closed) = closed
             && Arc::strong_count(&closed) == 1
+            && !closed.is_read_only()
             && let Err(error) = closed.sync()
         {
             tracing::warn!(generation = closed.no(), %error, "a generation could not be synced when it was closed");

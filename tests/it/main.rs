@@ -22,6 +22,7 @@ mod listing;
 mod long_schedule;
 mod power;
 mod retry;
+mod room;
 mod routing;
 mod sim;
 mod store;

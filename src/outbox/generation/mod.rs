@@ -13,6 +13,7 @@ use super::frame::Mark;
 use super::keys::{self, Key, key};
 use super::rows::{self, COMMIT_ENDS, HeadRow};
 use super::shelf::Shelf;
+use super::survey::Survey;
 use super::watermark::{self, Watermark, WatermarkFile};
 use super::{ReadError, StoreError, frame, summary, survey};
 use crate::clock::UnixMs;
@@ -38,6 +39,8 @@ pub(in crate::outbox) struct Generation {
     written: Mutex<Written>,
     /// Whether it was saved from a damaged one, so that what is missing was told already.
     rescued: bool,
+    /// Every id by its hash, where there is no index to be believed.
+    ids: Option<HashMap<u64, u32>>,
 }
 
 /// Which generation it is, of which folder.
@@ -161,6 +164,7 @@ impl Generation {
             watermark: None,
             written: Mutex::default(),
             rescued: true,
+            ids: None,
         };
         generation.read_names()?;
         for local in nameless {
@@ -168,6 +172,22 @@ impl Generation {
                 .map_err(|error| generation.damaged(format!("an endpoint's name {error}")))?;
             generation.learn_name(local, &name);
         }
+        Ok(generation)
+    }
+
+    /// A sound generation carved out of its file, to be read for as long as the engine cannot open it.
+    pub(in crate::outbox) fn read_only(mut carved: Carved, of: Identity, survey: &Survey) -> Result<Self, StoreError> {
+        // Of these the file may hold some that were removed, and the engine alone knows which.
+        for kind in [keys::DONE, keys::INDEX, keys::FILTER] {
+            for number in carved.numbers(kind).collect::<Vec<_>>() {
+                carved.leave_out(&key(kind, number));
+            }
+        }
+        let mut generation = Self::carved(carved, of, survey.events_end)?;
+        generation.rescued = survey.seal.is_some_and(|seal| seal.rescued);
+        let mut known = HashMap::new();
+        generation.scan_heads(|seq, row| known.extend(row.id_hashes().map(|hash| (hash, seq))))?;
+        generation.ids = Some(known);
         Ok(generation)
     }
 
@@ -183,6 +203,7 @@ impl Generation {
             watermark: None,
             written: Mutex::default(),
             rescued: false,
+            ids: None,
         };
         let seal = generation.sealed()?;
         generation.rescued = seal.is_some_and(|seal| seal.rescued);
@@ -227,6 +248,11 @@ impl Generation {
     /// Whether an fsync of it has failed: nothing may be added to its file any more.
     pub(in crate::outbox) fn torn(&self) -> bool {
         matches!(&self.shelf, Shelf::Engine(engine) if engine.torn())
+    }
+
+    /// Whether it is only read: the engine could not open it.
+    pub(in crate::outbox) fn is_read_only(&self) -> bool {
+        matches!(self.shelf, Shelf::Carved(_))
     }
 
     /// Whether it was saved from a damaged one.

@@ -234,6 +234,9 @@ impl Generation {
 
     /// The event that a sealed generation's index names for a hash.
     pub(in crate::outbox) fn indexed(&self, hash: u64) -> Result<Option<u32>, ReadError> {
+        if let Some(ids) = &self.ids {
+            return Ok(ids.get(&hash).copied());
+        }
         let wanted = key(keys::INDEX, hash);
         let Some((found, value)) = self.shelf.at_or_before(keys::INDEX, &wanted)? else { return Ok(None) };
         let mut seq = None;
