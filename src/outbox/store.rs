@@ -26,7 +26,7 @@ use crate::clock::UnixMs;
 use crate::model::delivery::EventRef;
 use crate::model::roster::Roster;
 use crate::observe::Metrics;
-use crate::observe::happening::GenerationDamaged;
+use crate::observe::happening::{BlobFilesFound, GenerationDamaged};
 
 /// Sealed generations that stay open.
 const OPEN_MAX: usize = 4;
@@ -123,16 +123,21 @@ impl Store {
         self.disk_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// Measures the bytes on disk, and counts blob files on the way: there must be none.
+    /// Measures the bytes on disk, and counts blob files on the way: there must be none, and more than there were are told.
     pub(super) fn measure(&self) -> u64 {
-        let (mut bytes, mut blobs) = (0, 0);
+        let (mut bytes, mut blobs, mut with_blobs) = (0, 0, 0);
         for slot in self.slots() {
             let (generation_bytes, generation_blobs) = self.folder.measure_generation(slot.no());
             bytes += generation_bytes;
             blobs += generation_blobs;
+            with_blobs = if generation_blobs > 0 { slot.no() } else { with_blobs };
         }
         self.disk_bytes.store(bytes, Ordering::Relaxed);
-        self.metrics.outbox_blobs.set(i64::try_from(blobs).unwrap_or(i64::MAX));
+        let count = i64::try_from(blobs).unwrap_or(i64::MAX);
+        if count > self.metrics.outbox_blobs.get() {
+            BlobFilesFound { count: blobs, folder: &self.folder.generation(with_blobs) }.tell();
+        }
+        self.metrics.outbox_blobs.set(count);
         bytes
     }
 
