@@ -36,7 +36,8 @@ pub(super) fn open(
 ) -> Result<Generation, StoreError> {
     let engine = || Generation::open(dir, identity.clone(), Arc::clone(disk));
     // One that is just being made. Where a crash came amid that, it never held anything.
-    if !dir.join("db").exists() {
+    let io = |what| move |source| StoreError::Io { what, generation: identity.no, source };
+    if !dir.join("db").try_exists().map_err(io("cannot find the database of"))? {
         return engine();
     }
     if copy_path(dir).exists() {
@@ -45,7 +46,6 @@ pub(super) fn open(
     if written_up(dir) {
         return engine();
     }
-    let io = |what| move |source| StoreError::Io { what, generation: identity.no, source };
     let mut carved = Carved::open(dir, identity.mark).map_err(io("cannot read"))?;
     let durable = watermark::read(dir);
     let survey = survey::survey(&mut carved, durable, know_only).map_err(io("cannot read"))?;

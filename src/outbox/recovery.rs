@@ -57,7 +57,7 @@ pub(super) struct Recovered {
 pub(super) struct Found {
     pub(super) slot: Arc<Slot>,
     pub(super) waiting: Vec<Waiting>,
-    /// Open, where it had to be opened.
+    /// Open, where it had to be opened and may take events.
     generation: Option<Arc<Generation>>,
 }
 
@@ -181,7 +181,9 @@ pub(super) fn find(store: &Store, no: u32, now: UnixMs) -> Result<Found, StoreEr
         Ids::Sealed(filter) => slot.set_filter(filter),
         Ids::Live(known) => slot.learn(known.into_iter()),
     }
-    Ok(Found { slot, waiting: fold.waiting, generation: Some(generation) })
+    // Others come to their end sooner than the first ones, and stay until it is their turn: none of them may stay open.
+    let generation = (!slot.is_sealed()).then_some(generation);
+    Ok(Found { slot, waiting: fold.waiting, generation })
 }
 
 /// What a generation's rows amount to.

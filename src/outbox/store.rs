@@ -9,6 +9,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fs;
 use std::io::{self, Write};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::time::Duration;
@@ -109,7 +110,7 @@ impl Store {
     /// Looks which of what was set aside is still there.
     pub(super) fn review_damages(&self) {
         let mut damages = self.damages.lock().unwrap_or_else(PoisonError::into_inner);
-        damages.retain(|damage| damage.folder.exists());
+        damages.retain(|damage| !is_gone(&damage.folder));
         self.metrics.outbox_damaged.set(i64::try_from(damages.len()).unwrap_or(i64::MAX));
     }
 
@@ -248,10 +249,10 @@ impl Store {
 
     fn open_anew(&self, no: u32, know_only: Option<u32>, make: bool) -> Result<Generation, StoreError> {
         let dir = self.folder.generation(no);
-        if !make && !dir.exists() {
+        if !make && is_gone(&dir) {
             return Err(StoreError::Missing { generation: no });
         }
-        if !make && !dir.join("db").exists() {
+        if !make && is_gone(&dir.join("db")) {
             let source = io::ErrorKind::NotFound.into();
             return Err(EngineError::Io { what: "cannot find", path: dir.join("db"), source }.into());
         }
@@ -346,13 +347,13 @@ impl Store {
     /// Tells whether they are.
     pub(super) fn misses(&self, slot: &Slot) -> bool {
         let dir = self.folder.generation(slot.no());
-        if dir.join("db").exists() {
+        if !is_gone(&dir.join("db")) {
             return false;
         }
         let mut handle = slot.handle();
         // Where the whole folder is gone, a file system that is not mounted just now is more likely.
         if handle.rescues < RESCUES_MAX && self.disk_works() {
-            let what = if dir.exists() { "its database is gone" } else { "its folder is gone" };
+            let what = if is_gone(&dir) { "its folder is gone" } else { "its database is gone" };
             let doubt = Doubt { what: what.to_owned(), know_only: handle.know_only, keep: true };
             handle.doubt.get_or_insert(doubt);
         }
@@ -370,7 +371,7 @@ impl Store {
         handle.generation = Weak::new();
         self.recent().retain(|generation| generation.no() != slot.no());
         let rescue = Rescue { folder: &self.folder, roster: &self.roster, disk: &self.disk, now };
-        if !self.folder.generation(slot.no()).exists() {
+        if is_gone(&self.folder.generation(slot.no())) {
             let io = |source| StoreError::Io { what: "cannot record the loss of", generation: slot.no(), source };
             let damage = rescue.record_gone(slot.no()).map_err(io)?;
             handle.gone = true;
@@ -492,6 +493,11 @@ impl Store {
             self.forget(closed.no(), None);
         }
     }
+}
+
+/// Whether a path is not there. One that the disk just does not tell of is no loss.
+fn is_gone(path: &Path) -> bool {
+    matches!(path.try_exists(), Ok(false))
 }
 
 #[cfg(test)]

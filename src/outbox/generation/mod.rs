@@ -427,19 +427,23 @@ impl Generation {
                 self.engine()?.remove(&found)?;
                 continue;
             }
-            let first = keys::number(&found).and_then(|first| u32::try_from(first).ok()).unwrap_or(0);
-            tail.seq = first + rows;
+            let first = keys::number(&found).and_then(|first| u32::try_from(first).ok());
+            let end = first.and_then(|first| first.checked_add(rows));
+            tail.seq = end.ok_or_else(|| self.damaged("the last pack of event heads has no such number".to_owned()))?;
             break;
         }
         if let Some((found, value)) = self.shelf.last(keys::BODY)? {
             let piece = self.open_value(&found, &value)?;
-            tail.offset = keys::number(&found).unwrap_or(0) + piece.len() as u64;
+            tail.offset = keys::number(&found).unwrap_or(0).saturating_add(piece.len() as u64);
         }
         let next = |last: Option<(Key, Value)>| {
-            last.and_then(|(found, _)| keys::number(&found)).map_or(0, |number| number as u32 + 1)
+            let Some((found, _)) = last else { return Ok(0) };
+            // A number that wrapped round would be given again, over what is there.
+            let next = keys::number(&found).and_then(|number| u32::try_from(number.checked_add(1)?).ok());
+            next.ok_or_else(|| self.damaged("the last pack of states or attempts has no such number".to_owned()))
         };
-        tail.state_pack = next(self.shelf.last(keys::STATES)?);
-        tail.attempt_pack = next(self.shelf.last(keys::ATTEMPTS)?);
+        tail.state_pack = next(self.shelf.last(keys::STATES)?)?;
+        tail.attempt_pack = next(self.shelf.last(keys::ATTEMPTS)?)?;
         *self.tail() = tail;
         Ok(())
     }
