@@ -54,7 +54,7 @@
 //! | a generation cannot be opened just now | left shut and tried every second; until then no event is taken, since it may hold the same id |
 //! | the file of endpoint states is damaged | set aside; all endpoints are active |
 //! | the folder is locked, of another program or version, half deleted, or cannot be written | the start stops with what to do, [`OpenError`], and changes nothing |
-| the engine makes a blob file, against all that is known of it | an ERROR line at the start and whenever there are more, and a metric |
+//! | the engine makes a blob file, against all that is known of it | an ERROR line at the start and whenever there are more, and a metric |
 //!
 //! What is lost with a damaged record: its events by number (heads), events by name (bodies; their deliveries end dead as
 //! [`DeadReason::Lost`](crate::model::delivery::DeadReason::Lost)), or what happened to some deliveries (they are made again).
