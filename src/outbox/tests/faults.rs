@@ -294,14 +294,23 @@ async fn whoever_opens_an_old_generation_for_long_holds_no_event_up() {
     let mut bench = Bench::new();
     let open = with_a_sealed_one(&mut bench).await;
     let slot = open.store().slot(1).unwrap();
-    let opening = slot.handle();
+    let (opened, until) = std::sync::mpsc::channel::<()>();
+    let (opens, begun) = tokio::sync::oneshot::channel();
+    let opening = std::thread::spawn(move || {
+        let _handle = slot.handle();
+        opens.send(()).unwrap();
+        // As long as it takes.
+        let _ = until.recv();
+    });
+    begun.await.unwrap();
     for n in 0..5 {
         // Housekeeping comes in between.
         bench.clock.advance_ms(1_000);
         let accepted = open.accept(vec![open.event(&format!("new-{n}"), b"x", &["a"])]);
         tokio::time::timeout(Duration::from_secs(20), accepted).await.expect("the writer waits").unwrap();
     }
-    drop(opening);
+    drop(opened);
+    opening.join().unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
