@@ -178,7 +178,8 @@ impl Scene {
 /// A file system that fills up, and that somebody makes room on.
 fn small_disk(mib: usize, storage: &str, reason: &str, word: &str, why: &str) {
     let Some(disk) = Tmpfs::mount(mib) else { return };
-    disk.fill_mib("filler", 8);
+    // Large enough that, once it is gone, there is room for a copy of a generation while the engine opens it.
+    disk.fill_mib("filler", 24);
     let mut scene = Scene::new(Setup::new().data(disk.path("data")), storage, 900_000, "4s");
     scene.fill();
     scene.refuses(reason, word, why);
@@ -211,12 +212,12 @@ fn small_disk(mib: usize, storage: &str, reason: &str, word: &str, why: &str) {
 
 #[test]
 fn below_the_floor_of_the_file_system_events_are_refused_until_there_is_room() {
-    small_disk(40, "", "min_free", "full", "min_free of [storage]");
+    small_disk(56, "", "min_free", "full", "min_free of [storage]");
 }
 
 #[test]
 fn on_a_disk_that_is_full_to_the_last_byte_events_are_refused_until_there_is_room() {
-    small_disk(24, "min_free = \"0B\"", "failing", "failing", "the disk of the data folder refuses");
+    small_disk(40, "min_free = \"0B\"", "failing", "failing", "the disk of the data folder refuses");
 }
 
 #[test]
