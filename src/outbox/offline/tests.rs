@@ -496,7 +496,7 @@ fn a_body_that_is_damaged_costs_its_events_alone_and_they_are_told() {
 
 #[test]
 fn what_a_crash_left_of_a_rescue_is_read_as_the_next_start_would() {
-    let (_temp, dir) = folder(20);
+    let (_temp, dir) = folder(40);
     let (before, _) = fetch(&dir);
     let (first, rescued) = (dir.join("outbox/00000001"), dir.join("outbox/00000001.rescued"));
     fs::rename(&first, &rescued).unwrap();
