@@ -13,14 +13,14 @@
 //! <dir>/outbox/00000001.removed/   on its way out
 //! ```
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use super::damage::{self, Damage, Loss};
 use super::frame::Mark;
-use super::{OpenError, engine, marker};
+use super::{OpenError, engine, lock, marker};
 use crate::clock::UnixMs;
 
 /// How FORMAT is named until a new folder is made: where FORMAT is, what else must be there is missed.
@@ -59,7 +59,7 @@ impl Folder {
         fs::create_dir_all(dir).map_err(io("cannot create the data folder"))?;
         // Before the lock, which is a file of its own.
         inspect(dir)?;
-        let lock = lock(dir)?;
+        let lock = lock::to_write(dir)?;
         // And after it: another daemon may have made the folder meanwhile.
         let known = inspect(dir)?;
         let mark = match known {
@@ -120,7 +120,7 @@ impl Folder {
                 (marker::in_records(dir).ok_or_else(wrong)?, Some(fault))
             }
         };
-        Ok((Self { dir: dir.to_path_buf(), mark, new: false, lock: Mutex::new(lock_to_read(dir)?) }, fault))
+        Ok((Self { dir: dir.to_path_buf(), mark, new: false, lock: Mutex::new(lock::to_read(dir)?) }, fault))
     }
 
     /// Makes a folder to import into, which must be new or empty, and locks it. It is no data folder before
@@ -145,7 +145,7 @@ impl Folder {
         // The first thing written, so that what is left of an import that broke off says what it is.
         write_durably(&dir.join(FORMAT_OF_IMPORT), marker::text(mark).as_bytes())
             .map_err(io("cannot write to the data folder"))?;
-        let lock = lock(dir)?;
+        let lock = lock::to_write(dir)?;
         fs::create_dir(dir.join("outbox")).map_err(io("cannot create outbox in the data folder"))?;
         Ok(Self { dir: dir.to_path_buf(), mark, new: false, lock: Mutex::new(Some(lock)) })
     }
@@ -441,39 +441,6 @@ fn refuse_strangers(dir: &Path) -> Result<(), OpenError> {
 /// A new disk's `lost+found`, dot files and a config beside the data are no strangers.
 fn may_stand_beside(name: &str) -> bool {
     name == "lost+found" || name.starts_with('.') || name.ends_with(".toml")
-}
-
-fn lock(dir: &Path) -> Result<File, OpenError> {
-    let io = |what| move |source| OpenError::Io { what, path: dir.to_path_buf(), source };
-    let lock = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(dir.join("LOCK"))
-        .map_err(io("cannot write to the data folder"))?;
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(TryLockError::WouldBlock) => Err(OpenError::Locked { dir: dir.to_path_buf() }),
-        Err(TryLockError::Error(source)) => Err(io("cannot lock the data folder")(source)),
-    }
-}
-
-/// Keeps daemons away while somebody reads, without a change to the folder. Several may read at once.
-fn lock_to_read(dir: &Path) -> Result<Option<File>, OpenError> {
-    let lock = match File::open(dir.join("LOCK")) {
-        Ok(lock) => lock,
-        // Every daemon makes it first, so none is there.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(source) => {
-            return Err(OpenError::Io { what: "cannot read LOCK in the data folder", path: dir.to_path_buf(), source });
-        }
-    };
-    match lock.try_lock_shared() {
-        Ok(()) => Ok(Some(lock)),
-        Err(TryLockError::WouldBlock) => Err(OpenError::Locked { dir: dir.to_path_buf() }),
-        // A file system without locks has no daemon either: it would not start there.
-        Err(TryLockError::Error(_)) => Ok(None),
-    }
 }
 
 /// Replaces a file whole and durably: a crash leaves the old one or the new one.

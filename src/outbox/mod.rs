@@ -75,6 +75,8 @@ mod generation;
 mod housekeeping;
 mod ids;
 mod keys;
+mod lending;
+mod lock;
 mod marker;
 pub mod offline;
 mod opening;

@@ -74,6 +74,12 @@ impl Writer {
                 *known = Some(state);
             }
         })?;
+        // Also what was put back already, and is on the schedule: twice there it would be tried twice.
+        for owed in self.outcomes.owed_to(generation.no()) {
+            if let Some(known) = wanted.get_mut(&(owed.delivery.event.seq, owed.delivery.endpoint)) {
+                *known = Some(State { standing: owed.standing, progress: owed.progress });
+            }
+        }
         let mut settlements = Vec::new();
         for ((seq, endpoint), state) in wanted {
             let made = state.map_or(0, |state| state.progress.made);
@@ -107,11 +113,20 @@ impl Writer {
         if settlements.is_empty() {
             return Ok(());
         }
-        if slot.life(|life| std::mem::take(&mut life.marked_done)) {
-            generation.set_done(None)?;
-        }
+        unmark_done(slot, generation, settlements)?;
         generation.append_settlements(settlements)?;
         slot.life(|life| (life.changed_at, life.summarised) = (self.clock.wall(), false));
         generation.sync()
     }
+}
+
+/// Takes back the mark that nothing is pending where these settlements put something back; the start would believe it.
+pub(super) fn unmark_done(slot: &Slot, generation: &Generation, settlements: &[Settlement]) -> Result<(), StoreError> {
+    let pending = |settlement: &Settlement| matches!(settlement.standing, Standing::Pending { .. });
+    if settlements.iter().any(pending) && slot.life(|life| life.marked_done) {
+        generation.set_done(None)?;
+        // Only now: where the disk refuses, the mark stands, and what is owed has to take it back later.
+        slot.life(|life| life.marked_done = false);
+    }
+    Ok(())
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::StoreError;
 use super::generation::Generation;
+use super::replay::unmark_done;
 use super::writer::Writer;
 use crate::clock::MonoMs;
 use crate::limits::OWED_SETTLEMENTS_MAX;
@@ -36,6 +37,17 @@ impl Outcomes {
     /// Whether more may be taken.
     pub(super) fn has_room(&self) -> bool {
         self.owed.len() < OWED_SETTLEMENTS_MAX
+    }
+
+    /// Whether one of the generations that wait for their sync has failed meanwhile: nobody can open it anew before it is let
+    /// go of.
+    pub(super) fn hold_up(&self) -> bool {
+        self.unsynced.values().any(|generation| generation.failed())
+    }
+
+    /// What the disk refused of a generation, the oldest first: it counts more than what stands there.
+    pub(super) fn owed_to(&self, generation: u32) -> impl Iterator<Item = &Settlement> {
+        self.owed.iter().filter(move |settlement| settlement.delivery.event.generation == generation)
     }
 }
 
@@ -116,6 +128,7 @@ impl Writer {
     fn append(&self, no: u32, settlements: &[Settlement]) -> Result<Arc<Generation>, StoreError> {
         let slot = self.store.slot(no).ok_or(StoreError::Gone)?;
         let generation = self.open(&slot)?;
+        unmark_done(&slot, &generation, settlements)?;
         generation.append_settlements(settlements)?;
         Ok(generation)
     }

@@ -2,6 +2,7 @@
 
 mod damage;
 mod faults;
+mod opening;
 mod room;
 mod start;
 mod twice;

@@ -122,7 +122,8 @@ impl Writer {
             };
             let now = self.clock.mono();
             let sync_is_due = |since: MonoMs| now.since(since) >= SETTLE_SYNC_MS;
-            if stopped.is_some() || self.outcomes.unsynced_since.is_some_and(sync_is_due) {
+            let is_due = self.outcomes.unsynced_since.is_some_and(sync_is_due) || self.outcomes.hold_up();
+            if stopped.is_some() || is_due {
                 self.sync_settlements();
             }
             if let Some(reply) = stopped {

@@ -291,7 +291,9 @@ impl Plan {
 
     fn let_time_pass(&mut self) {
         let ms = match self.random.u32(..20) {
-            0..=4 => self.random.u64(1..SECOND_MS),
+            0..=1 => self.random.u64(1..SECOND_MS),
+            // To the last moment in which nothing may happen, or to the first in which something must.
+            2..=4 => self.until_due_ms() - self.random.u64(..2),
             5..=9 => *pick(&mut self.random, &[1, 200, SECOND_MS, 5 * SECOND_MS, 10 * SECOND_MS, 15 * SECOND_MS]),
             10..=14 => self.random.u64(SECOND_MS..MINUTE_MS),
             15..=17 => self.random.u64(MINUTE_MS..HOUR_MS),
@@ -300,6 +302,11 @@ impl Plan {
         };
         self.world.tell(format!("{ms} ms pass"));
         self.world.advance(ms);
+    }
+
+    fn until_due_ms(&self) -> u64 {
+        let now = self.world.now();
+        self.world.ledger().next_due_ms(now).map_or(SECOND_MS, |ms| ms.max(2))
     }
 
     fn trouble(&mut self) {

@@ -84,5 +84,5 @@ counts! {
     stops "clean restarts",
     troubles "times the disk refused",
     damages "damaged generations",
-    sealed "generations begun",
+    generations "generations that took events",
 }

@@ -41,6 +41,8 @@ pub(crate) struct Post {
     pub(crate) place: Option<EventRef>,
     /// Retention counts from here or later.
     pub(crate) quiet_since: UnixMs,
+    /// Whether it is known to be durable: damage may take the last moments before a crash, and nobody can tell.
+    pub(crate) durable: bool,
     /// Whether it has been past retention already: the clock may have been set back since.
     pub(crate) expired: bool,
     /// Whether it was refused with 503 and came back with a restart. Another may have taken its id meanwhile.
@@ -70,6 +72,7 @@ impl Post {
             fate: Fate::Asked,
             place: None,
             quiet_since: at,
+            durable: false,
             expired: false,
             revenant: false,
         }
@@ -79,7 +82,7 @@ impl Post {
     fn event(&self, no: usize) -> NewEvent {
         let event = Event {
             id: EventId::parse(&self.id).unwrap(),
-            event_type: EventType::parse("sim.event").unwrap(),
+            event_type: EventType::parse(&format!("sim.{no}")).unwrap(),
             key: None,
             at: self.at,
             timestamp: None,
@@ -159,7 +162,9 @@ impl Ledger {
             self.counts.repeats += 1;
             self.posts[post].fate = Fate::Repeat;
             let same = |other: usize| self.posts[other].id == accepted.id.as_str() && self.is_repeat(post, other);
-            let first = rivals.iter().find(|(other, _)| same(*other)).copied();
+            let known =
+                |fate| rivals.iter().find(|(other, _)| same(*other) && self.posts[*other].fate == fate).copied();
+            let first = known(Fate::Stored).or_else(|| known(Fate::Maybe)).or_else(|| known(Fate::Asked));
             match first {
                 // The daemon has said that it has it, so it must be there.
                 Some((other, _)) if self.posts[other].fate == Fate::Maybe && !heard.cut => self.store(other, heard.now),
@@ -184,8 +189,6 @@ impl Ledger {
                 self.breach(format!("{} was stored beside {}", self.name(post), self.name(other)));
             } else if self.posts[other].fate == Fate::Stored && !self.is_shaky(other) && !self.posts[other].revenant {
                 self.posts[other].fate = Fate::Gone;
-            } else if self.posts[other].fate == Fate::Maybe && !heard.cut {
-                self.posts[other].fate = Fate::Refused;
             }
         }
         if heard.cut {
@@ -204,15 +207,28 @@ impl Ledger {
             by_id.into_iter().chain(by_key).flatten().copied().filter(|no| *no != post).collect();
         others.sort_unstable();
         others.dedup();
+        // One that was refused and came back may hide another.
+        let haunted = others.iter().any(|other| self.posts[*other].revenant);
         let judged = others.into_iter().filter_map(|other| match self.posts[other].fate {
             Fate::Stored => {
-                let sure = !self.may_be_gone(other, now) && !self.is_shaky(other) && !self.posts[other].revenant;
+                let sure = !self.may_be_gone(other, now) && !self.is_shaky(other) && !haunted;
                 Some((other, sure))
             }
             Fate::Maybe | Fate::Asked => Some((other, false)),
             Fate::Refused | Fate::Repeat | Fate::Gone => None,
         });
         judged.collect()
+    }
+
+    /// An event, known by its type, is listed in a place: it lies there.
+    pub(crate) fn met(&mut self, event_type: &str, place: EventRef) {
+        let there = |post: &Post| matches!(post.fate, Fate::Stored | Fate::Maybe);
+        let post = event_type.strip_prefix("sim.").and_then(|no| no.parse::<usize>().ok());
+        if let Some(post) = post.filter(|post| self.posts.get(*post).is_some_and(there))
+            && self.posts[post].place.is_none()
+        {
+            self.lies_at(post, place);
+        }
     }
 
     fn is_repeat(&self, post: usize, of: usize) -> bool {
@@ -224,6 +240,7 @@ impl Ledger {
     pub(super) fn store(&mut self, post: usize, now: Now) {
         self.posts[post].fate = Fate::Stored;
         self.posts[post].quiet_since = now.wall;
+        self.posts[post].durable |= !self.lazy;
         self.expect_deliveries(post);
     }
 

@@ -297,6 +297,12 @@ impl Ledger {
         self.breaches.extend(late);
     }
 
+    /// Milliseconds until the next attempt that waits is due.
+    pub(crate) fn next_due_ms(&self, now: Now) -> Option<u64> {
+        let dues = self.deliveries.values().filter_map(|delivery| delivery.due);
+        dues.filter(|(due, _)| *due > now.mono).map(|(due, _)| due.since(now.mono)).min()
+    }
+
     /// Deliveries that are not finished, in words; without those of damaged generations, which may end without an attempt.
     pub(crate) fn unfinished(&self) -> Vec<String> {
         let open = self.deliveries.iter().filter(|(way, delivery)| {
@@ -320,10 +326,11 @@ impl Ledger {
 
     /// An event lies in a place.
     pub(crate) fn lies_at(&mut self, post: usize, place: EventRef) {
+        self.counts.generations += u64::from(self.generations.insert(place.generation));
         let other = self.by_place.insert(place, post).filter(|other| *other != post);
         let before = self.posts[post].place.replace(place).filter(|before| *before != place);
-        // A number may be given again once a crash has shown that nothing was stored under it.
-        let other = other.filter(|other| self.posts[*other].fate == Fate::Stored);
+        // A number may be given again once a crash has shown that nothing was stored under it, or damage has taken it.
+        let other = other.filter(|other| self.posts[*other].fate == Fate::Stored && !self.is_shaky(*other));
         if before.is_some() || other.is_some() {
             self.breach(format!("{} lies where {other:?} lay; before it lay at {before:?}", self.name(post)));
         }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use webhookd::model::delivery::{Progress, Standing, Waiting};
 use webhookd::outbox::{Damage, EventSummary, StoredDelivery, StoredEvent};
 
-use super::{Delivery, Fate, Ledger, Now, Point, Stand, attempts};
+use super::{Delivery, Fate, Ledger, Now, Point, Post, Stand, attempts};
 
 impl Ledger {
     /// What waits at a start, each with its event. `complete`: every generation could be opened.
@@ -50,6 +50,11 @@ impl Ledger {
 
     fn waits(&mut self, way: (usize, usize), waiting: &Waiting, now: Now) {
         let shaky = self.is_shaky(way.0);
+        if shaky && way.1 >= self.endpoints.len() {
+            // The name of its endpoint was lost with the damage: it waits under another, to be replayed by hand.
+            self.strayed.insert(way.0);
+            return;
+        }
         let standing = Standing::Pending { next_at: waiting.next_at };
         if let Some(at) = self.replays.get(&way) {
             // A crash came between the replay and the news of it.
@@ -89,8 +94,14 @@ impl Ledger {
     /// What the outbox tells of an event by its id. `calm`: nothing is wrong with the disk.
     pub(crate) fn audit(&mut self, post: usize, found: Option<&StoredEvent>, calm: bool, now: Now) {
         let is_it = |found: &&StoredEvent| found.event.traceparent.as_deref() == Some(post.to_string().as_str());
-        if self.posts[post].revenant && found.is_some_and(|found| !is_it(&found)) {
-            return;
+        if let Some(other) = found.filter(|found| !is_it(found)) {
+            let other = other.event.traceparent.as_deref().and_then(|mark| mark.parse().ok());
+            let came_back = |post: &Post| post.revenant || post.fate == Fate::Maybe;
+            // One that was refused and came back stands under the id of another, or another under its.
+            if self.posts[post].revenant || other.and_then(|other: usize| self.posts.get(other)).is_some_and(came_back)
+            {
+                return;
+            }
         }
         let found = found.filter(is_it);
         let Some(found) = found else {
@@ -99,6 +110,7 @@ impl Ledger {
                 Fate::Stored if self.may_be_gone(post, now) => self.posts[post].fate = Fate::Gone,
                 // Its deliveries may have ended without an attempt, and retention may have come after that.
                 Fate::Stored if self.is_shaky(post) && self.is_expired(post, now.wall) => {}
+                Fate::Stored if self.is_shaky(post) && !self.posts[post].durable => {}
                 Fate::Stored if self.is_shaky(post) => drop(self.missing.insert(post)),
                 Fate::Stored => self.breach(format!("{} is lost", self.name(post))),
                 _ => {}

@@ -51,6 +51,8 @@ pub(crate) struct Ledger {
     endpoints: Vec<Arc<Endpoint>>,
     in_flight_total_max: usize,
     retention_ms: u64,
+    /// Events are acknowledged before they are durable (`durability = "interval"`).
+    pub(crate) lazy: bool,
     posts: Vec<Post>,
     by_id: HashMap<String, Vec<usize>>,
     by_key: HashMap<String, Vec<usize>>,
@@ -59,6 +61,8 @@ pub(crate) struct Ledger {
     lanes: Vec<attempts::Lane>,
     /// What the network saw: by post, endpoint and the attempt's number; a number can come again after a crash.
     seen: HashMap<(usize, usize, u16), Vec<attempts::Seen>>,
+    /// Generations that an event was ever found in.
+    generations: BTreeSet<u32>,
     /// Generations that the simulation damaged: of their events it only asks that what is missing is named.
     harmed: BTreeSet<u32>,
     /// Replays that were asked for and not heard of yet, with the moment.
@@ -159,6 +163,7 @@ impl Ledger {
             endpoints,
             in_flight_total_max,
             retention_ms,
+            lazy: false,
             posts: Vec::new(),
             by_id: HashMap::new(),
             by_key: HashMap::new(),
@@ -166,6 +171,7 @@ impl Ledger {
             deliveries: BTreeMap::new(),
             lanes,
             seen: HashMap::new(),
+            generations: BTreeSet::new(),
             harmed: BTreeSet::new(),
             replays: BTreeMap::new(),
             missing: BTreeSet::new(),
@@ -213,6 +219,9 @@ impl Ledger {
         for delivery in self.deliveries.values_mut().filter(|delivery| !delivery.open) {
             delivery.sure = delivery.history.len() - 1;
         }
+        for post in 0..self.posts.len() {
+            self.posts[post].durable |= self.posts[post].fate == Fate::Stored && !self.is_shaky(post);
+        }
     }
 
     fn name(&self, post: usize) -> String {
@@ -222,6 +231,6 @@ impl Ledger {
     }
 
     fn way(&self, (post, endpoint): (usize, usize)) -> String {
-        format!("{} to {}", self.name(post), self.endpoints[endpoint].name)
+        format!("{} to e{endpoint}", self.name(post))
     }
 }

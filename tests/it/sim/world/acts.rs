@@ -112,6 +112,7 @@ impl World {
         loop {
             match wait(self.life().outbox.list(query.clone())) {
                 Ok(page) => {
+                    page.events.iter().for_each(|one| self.ledger().met(one.event_type.as_str(), one.place));
                     events.extend(page.events);
                     match page.next {
                         Some(cursor) => query.cursor = Some(cursor),

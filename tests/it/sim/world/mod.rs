@@ -40,6 +40,8 @@ mod time;
 
 /// Longest that anything may take in real time before the run counts as stuck.
 const STUCK: Duration = Duration::from_secs(30);
+/// How long reads may take in real time before the writer is woken.
+const PATIENCE: Duration = Duration::from_millis(200);
 /// After a fault everything may take so long to come back, in milliseconds of the simulation.
 const RECOVERY_MS: u64 = 20_000;
 
@@ -144,7 +146,8 @@ fn in_memory() -> PathBuf {
 impl World {
     /// A world with an empty folder. Nothing runs yet.
     pub(crate) fn new(setup: Setup, wall: UnixMs, behaviours: Vec<Behaviour>) -> Self {
-        let ledger = Ledger::new(setup.endpoints.clone(), setup.in_flight_total_max, setup.retention_ms);
+        let mut ledger = Ledger::new(setup.endpoints.clone(), setup.in_flight_total_max, setup.retention_ms);
+        ledger.lazy = setup.durability == Durability::Interval;
         let home = tempfile::Builder::new().prefix("webhookd-sim-").tempdir_in(in_memory()).unwrap();
         let data = home.path().join("0");
         let ledger = Arc::new(Mutex::new(ledger));

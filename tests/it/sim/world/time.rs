@@ -70,6 +70,10 @@ impl World {
                 let under_way: usize = health.iter().map(|one| one.in_flight as usize).sum();
                 let read = life.forward.capacity() == life.forward.max_capacity();
                 quiet = if under_way <= life.network.held() && read { quiet + 1 } else { 0 };
+                if quiet == 0 && begun.elapsed() > PATIENCE {
+                    // A generation that failed under a reader stays shut until the writer looks up; the clock would wake it.
+                    let _ = life.outbox.replay(Vec::new()).await;
+                }
                 if begun.elapsed() > STUCK {
                     panic!("the dispatcher never rests ({rest:?}): {health:?}, {} held", life.network.held());
                 }
@@ -83,12 +87,15 @@ impl World {
 
     /// Moves both clocks on.
     pub(crate) fn advance(&mut self, ms: u64) {
+        // What was owed to a disk that refused is written in the first moment that it does not, and synced in a later one.
+        let (calm, troubled) = (self.calm(), self.trouble().any());
         self.life().clock.advance_ms(ms);
-        if self.life().disk.trouble().any() {
+        // A disk that refuses once may have done so by now.
+        if troubled {
             self.trouble_is_felt();
         }
         self.let_write();
-        if ms >= SYNCED_MS && self.calm() && !self.cut() {
+        if ms >= SYNCED_MS && calm && self.calm() && !self.cut() {
             self.ledger().make_sure();
         }
         self.rest();
