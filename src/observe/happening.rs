@@ -124,6 +124,26 @@ impl GenerationDamaged<'_> {
     }
 }
 
+/// The storage engine has made blob files, which it must never do.
+#[derive(Debug)]
+pub struct BlobFilesFound<'a> {
+    /// How many there are in all.
+    pub count: u64,
+    /// A generation that has some.
+    pub folder: &'a Path,
+}
+
+impl BlobFilesFound<'_> {
+    /// Tells it.
+    pub fn tell(&self) {
+        tracing::error!(
+            count = self.count, folder = %self.folder.display(),
+            "the storage engine has made blob files, which it never makes durable: a power cut may cost their events. This is \
+             a fault in webhookd, please report it; `webhookd store export` and `import` bring the events into a new folder"
+        );
+    }
+}
+
 /// A request to an endpoint ended.
 #[derive(Debug)]
 pub struct AttemptEnded<'a> {

@@ -38,7 +38,8 @@ pub(super) fn open(
 ) -> Result<Generation, StoreError> {
     let engine = || Generation::open(dir, identity.clone(), Arc::clone(disk));
     // One that is just being made. Where a crash came amid that, it never held anything.
-    if !dir.join("db").exists() {
+    let io = |what| move |source| StoreError::Io { what, generation: identity.no, source };
+    if !dir.join("db").try_exists().map_err(io("cannot find the database of"))? {
         return engine();
     }
     if copy_path(dir).exists() {
@@ -93,17 +94,16 @@ pub(super) fn is_closed_for_good(dir: &Path) -> bool {
     index::is_there(dir) || later_path(dir).exists()
 }
 
-/// Opens the generation in `dir` to read what was carved out of its file, without the engine and whatever that would do to the
-/// file; `None` where the engine does so faster and no harm: it has written the file up itself.
+/// The generation in `dir` as its file tells it, only to be read, without the engine and whatever that would do to the file.
 ///
 /// # Errors
-/// As [`open`].
-pub(super) fn open_to_read(dir: &Path, identity: &Identity) -> Result<Option<Generation>, StoreError> {
-    if written_up(dir) || copy_path(dir).exists() {
-        return Ok(None);
+/// Where something is missing, which only the engine may tell for sure, or cannot be read.
+pub(super) fn open_to_read(dir: &Path, identity: &Identity, know_only: Option<u32>) -> Result<Generation, StoreError> {
+    let (carved, _) = look_through(dir, identity, watermark::read(dir), know_only)?;
+    if carved.unreadable_bytes > 0 {
+        return Err(unsure(identity.no, format!("the disk does not give out {} bytes of it", carved.unreadable_bytes)));
     }
-    let (carved, _) = look_through(dir, identity, watermark::read(dir), None)?;
-    Generation::over(Shelf::Carved(carved), identity.clone()).map(Some)
+    Generation::over(Shelf::Carved(carved), identity.clone())
 }
 
 /// Carves the database in `dir`, and sees whether anything is missing.

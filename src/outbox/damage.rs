@@ -38,7 +38,7 @@ pub struct Loss {
     pub events_lost: u64,
     /// Events whose body is gone: they are kept without it, and their deliveries end dead.
     pub bodies_lost: u64,
-    /// The ids of those, at most [a thousand](IDS_MAX).
+    /// The ids of those, at most a thousand.
     pub without_body: Vec<String>,
     /// Endpoints whose name is gone: their deliveries stand under another, and wait to be replayed to the right one.
     pub names_lost: u64,

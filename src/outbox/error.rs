@@ -1,5 +1,6 @@
 //! What may go wrong, by who has to know it.
 
+use std::io;
 use std::path::PathBuf;
 
 use thiserror::Error;
@@ -59,7 +60,8 @@ pub struct EngineFailure(#[from] pub(super) EngineError);
 
 impl From<EngineError> for ReadError {
     fn from(error: EngineError) -> Self {
-        Self::Engine(error.into())
+        // What is no damage passes: the generation is opened anew.
+        if error.suggests_damage() { Self::Engine(error.into()) } else { Self::Unavailable(error.to_string()) }
     }
 }
 
@@ -77,14 +79,14 @@ impl From<StoreError> for ReadError {
 #[derive(Debug, Error)]
 pub enum OpenError {
     /// The file system refused.
-    #[error("{what} {}: {source}", path.display())]
+    #[error("{what} {}: {source}; {}", path.display(), advice(source))]
     Io {
         /// What was tried.
         what: &'static str,
         /// On what.
         path: PathBuf,
         /// Why not.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// Another daemon uses the folder.
     #[error("the data folder {} is in use by another webhookd: stop that one, or set another [storage] dir", dir.display())]
@@ -92,13 +94,31 @@ pub enum OpenError {
         /// The folder.
         dir: PathBuf,
     },
-    /// The folder is of another program or another version.
+    /// The folder is of another version.
+    #[error("{} is a data folder of another version of webhookd ({found}): run that version, or set another [storage] dir", dir.display())]
+    Version {
+        /// The folder.
+        dir: PathBuf,
+        /// What was found instead.
+        found: String,
+    },
+    /// The folder is of another program.
     #[error("{} is no data folder of this version of webhookd ({found}): set another [storage] dir", dir.display())]
     Format {
         /// The folder.
         dir: PathBuf,
         /// What was found instead.
         found: String,
+    },
+    /// The file FORMAT is damaged.
+    #[error(
+        "the file FORMAT in the data folder {} is damaged: restore it from a backup, or save the events with `webhookd store \
+         export`, which reads them without it, and import them into a new folder",
+        dir.display()
+    )]
+    NoMark {
+        /// The folder.
+        dir: PathBuf,
     },
     /// Part of the folder was removed.
     #[error(
@@ -138,6 +158,22 @@ pub enum OpenError {
     Engine(String),
 }
 
+/// What an operator may do about a file system that refuses.
+fn advice(error: &io::Error) -> &'static str {
+    use io::ErrorKind::{
+        AlreadyExists, NotADirectory, PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull,
+    };
+    match error.kind() {
+        StorageFull | QuotaExceeded => "make room there, or set another [storage] dir",
+        ReadOnlyFilesystem => "make that file system writable, or set another [storage] dir",
+        PermissionDenied => "let the user that webhookd runs as write there, or set another [storage] dir",
+        AlreadyExists | NotADirectory => {
+            "it must be a folder: move the file that is there away, or set another [storage] dir"
+        }
+        _ => "see to that disk, or set another [storage] dir",
+    }
+}
+
 /// Why something could not be written or read; for the inside of this module.
 #[derive(Debug, Error)]
 pub(super) enum StoreError {
@@ -150,7 +186,7 @@ pub(super) enum StoreError {
     #[error("a number outgrew its field")]
     TooLarge,
     #[error("{what} generation {generation}: {source}")]
-    Io { what: &'static str, generation: u32, source: std::io::Error },
+    Io { what: &'static str, generation: u32, source: io::Error },
     #[error("the disk refused a new generation a moment ago; it is tried again shortly")]
     Resting,
     #[error("the generation was removed")]

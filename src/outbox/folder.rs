@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! <dir>/FORMAT                     what this folder is, of which version, and its mark (see frame.rs)
+//! <dir>/FORMAT.begun               in its place until a new folder has all that is missed once it is gone
 //! <dir>/FORMAT.import              in its place while an import is under way (offline/import.rs)
 //! <dir>/LOCK                       locked while a daemon uses the folder
 //! <dir>/endpoints                  what endpoints or operators asked for (paused, disabled)
@@ -12,25 +13,20 @@
 //! <dir>/outbox/00000001.removed/   on its way out
 //! ```
 
-use std::fs::{self, File, TryLockError};
-use std::io::{self, Read, Write};
+use std::fs::{self, File};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use super::damage::{self, Damage, Loss};
-use super::frame::{self, MARK_BYTES, Mark};
-use super::{OpenError, engine};
+use super::frame::Mark;
+use super::{OpenError, engine, lock, marker};
 use crate::clock::UnixMs;
-use crate::limits::STORED_VALUE_BYTES_MAX;
 
-/// The first line of FORMAT.
-const FORMAT: &str = "webhookd data 1";
-/// What the first line begins with in every version.
-const ANY_FORMAT: &str = "webhookd data ";
+/// How FORMAT is named until a new folder is made: where FORMAT is, what else must be there is missed.
+const FORMAT_BEGUN: &str = "FORMAT.begun";
 /// How FORMAT is named while an import is under way: without FORMAT nobody takes half a store for a whole one.
 const FORMAT_OF_IMPORT: &str = "FORMAT.import";
-/// What its second line begins with.
-const MARK: &str = "mark ";
 /// How a generation is named while it is being removed: a crash in between leaves a name that the next start removes.
 const REMOVED: &str = "removed";
 /// How what takes a damaged generation's place is named until it does.
@@ -45,40 +41,37 @@ const ASIDE_MAX: u32 = 100;
 pub(super) struct Folder {
     dir: PathBuf,
     mark: Mark,
+    /// Whether it has no FORMAT yet.
+    new: bool,
     /// Locked until it is let go.
     lock: Mutex<Option<File>>,
 }
 
 impl Folder {
-    /// Opens or makes the folder and locks it.
+    /// Opens or makes the folder and locks it. One that is refused stays as it was. A new one counts as one only from
+    /// [`Folder::establish`] on.
     pub(super) fn open(dir: &Path) -> Result<Self, OpenError> {
         let io = |what| {
             let path = dir.to_path_buf();
             move |source| OpenError::Io { what, path, source }
         };
         let outbox = dir.join("outbox");
-        let format = dir.join("FORMAT");
         fs::create_dir_all(dir).map_err(io("cannot create the data folder"))?;
-        if !format.exists() {
-            refuse_strangers(dir)?;
-        }
-        let lock = lock(dir)?;
-        let mark = match fs::read_to_string(&format) {
-            Ok(text) => parse_format(dir, &text)?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let mark = new_mark()?;
-                write_durably(&format, format_text(mark).as_bytes()).map_err(io("cannot write to the data folder"))?;
+        // Before the lock, which is a file of its own.
+        inspect(dir)?;
+        let lock = lock::to_write(dir)?;
+        // And after it: another daemon may have made the folder meanwhile.
+        let known = inspect(dir)?;
+        let mark = match known {
+            Some(mark) => mark,
+            None => {
+                let mark = marker::draw()?;
+                write_durably(&dir.join(FORMAT_BEGUN), marker::text(mark).as_bytes())
+                    .map_err(io("cannot write to the data folder"))?;
+                fs::create_dir_all(&outbox).map_err(io("cannot create outbox in the data folder"))?;
                 mark
             }
-            Err(source) => return Err(io("cannot read FORMAT in the data folder")(source)),
         };
-        if !outbox.is_dir() && dir.join("generations").exists() {
-            return Err(OpenError::HalfDeleted {
-                dir: dir.to_path_buf(),
-                what: "its folder outbox is gone".to_owned(),
-            });
-        }
-        fs::create_dir_all(&outbox).map_err(io("cannot create outbox in the data folder"))?;
         for synced in [Some(dir), dir.parent().filter(|parent| !parent.as_os_str().is_empty())].into_iter().flatten() {
             // A parent that may not be read cannot be synced; it was there before this program was.
             if let Err(error) = engine::sync_dir(synced)
@@ -87,16 +80,27 @@ impl Folder {
                 return Err(OpenError::Engine(error.to_string()));
             }
         }
-        Ok(Self { dir: dir.to_path_buf(), mark, lock: Mutex::new(Some(lock)) })
+        Ok(Self { dir: dir.to_path_buf(), mark, new: known.is_none(), lock: Mutex::new(Some(lock)) })
+    }
+
+    /// Whether it is just being made.
+    pub(super) fn is_new(&self) -> bool {
+        self.new
+    }
+
+    /// Makes a new folder count, once all is in it that is missed when it is gone.
+    pub(super) fn establish(&self) -> io::Result<()> {
+        fs::rename(self.dir.join(FORMAT_BEGUN), self.dir.join("FORMAT"))?;
+        File::open(&self.dir)?.sync_all()
     }
 
     /// Opens a folder that is there, only to read it: nothing in it is changed. Where FORMAT is gone or damaged the mark is
     /// taken from another file; then it is told what is wrong with FORMAT.
     pub(super) fn open_to_read(dir: &Path) -> Result<(Self, Option<String>), OpenError> {
         let read = match fs::read(dir.join("FORMAT")) {
-            Ok(bytes) => match parse_format(dir, &String::from_utf8_lossy(&bytes)) {
+            Ok(bytes) => match marker::parse(dir, &bytes) {
                 Ok(mark) => Ok(mark),
-                Err(error) if is_of_other_version(&bytes) => return Err(error),
+                Err(error @ OpenError::Version { .. }) => return Err(error),
                 Err(_) => Err("it cannot be read".to_owned()),
             },
             Err(error) if error.kind() == io::ErrorKind::NotFound => Err("it is gone".to_owned()),
@@ -113,10 +117,10 @@ impl Folder {
             Err(fault) => {
                 let found = "no file in it tells that it is one".to_owned();
                 let wrong = || OpenError::Format { dir: dir.to_path_buf(), found };
-                (mark_in_records(dir).ok_or_else(wrong)?, Some(fault))
+                (marker::in_records(dir).ok_or_else(wrong)?, Some(fault))
             }
         };
-        Ok((Self { dir: dir.to_path_buf(), mark, lock: Mutex::new(lock_to_read(dir)?) }, fault))
+        Ok((Self { dir: dir.to_path_buf(), mark, new: false, lock: Mutex::new(lock::to_read(dir)?) }, fault))
     }
 
     /// Makes a folder to import into, which must be new or empty, and locks it. It is no data folder before
@@ -137,13 +141,13 @@ impl Folder {
                 return Err(OpenError::NotEmpty { dir: dir.to_path_buf(), found });
             }
         }
-        let mark = new_mark()?;
+        let mark = marker::draw()?;
         // The first thing written, so that what is left of an import that broke off says what it is.
-        write_durably(&dir.join(FORMAT_OF_IMPORT), format_text(mark).as_bytes())
+        write_durably(&dir.join(FORMAT_OF_IMPORT), marker::text(mark).as_bytes())
             .map_err(io("cannot write to the data folder"))?;
-        let lock = lock(dir)?;
+        let lock = lock::to_write(dir)?;
         fs::create_dir(dir.join("outbox")).map_err(io("cannot create outbox in the data folder"))?;
-        Ok(Self { dir: dir.to_path_buf(), mark, lock: Mutex::new(Some(lock)) })
+        Ok(Self { dir: dir.to_path_buf(), mark, new: false, lock: Mutex::new(Some(lock)) })
     }
 
     /// The last act of an import: from here on it is a data folder.
@@ -194,11 +198,10 @@ impl Folder {
         self.dir.join("generations")
     }
 
-    /// Puts right what a crash left half done: what was being removed goes, and what was saved from damage takes its place.
+    /// Puts right what a crash left half done of a rescue: what was saved from damage takes its place.
     pub(super) fn tidy(&self) -> io::Result<()> {
         for (path, no, extension) in self.entries()? {
             match extension.as_str() {
-                REMOVED => fs::remove_dir_all(path)?,
                 // The damaged one goes first, and only when what was saved of it is durable.
                 RESCUED if !self.generation(no).exists() => {
                     fs::rename(path, self.generation(no))?;
@@ -209,6 +212,12 @@ impl Folder {
             }
         }
         Ok(())
+    }
+
+    /// The generations that were being removed when the process ended.
+    pub(super) fn half_removed(&self) -> io::Result<Vec<u32>> {
+        let entries = self.entries()?.into_iter();
+        Ok(entries.filter(|(.., extension)| extension == REMOVED).map(|(_, no, _)| no).collect())
     }
 
     /// The generations that are there, oldest first.
@@ -276,8 +285,24 @@ impl Folder {
 
     /// Removes a generation whole.
     pub(super) fn remove_generation(&self, no: u32) -> io::Result<()> {
+        self.empty_generation(no)?;
+        self.remove_emptied(no)
+    }
+
+    /// Removes all that a generation holds. An empty folder tells of it until [`Folder::remove_emptied`].
+    pub(super) fn empty_generation(&self, no: u32) -> io::Result<()> {
         let to = self.move_away(no)?;
-        fs::remove_dir_all(&to)?;
+        self.sync()?;
+        for entry in fs::read_dir(&to)? {
+            let path = entry?.path();
+            if path.is_dir() { fs::remove_dir_all(path)? } else { fs::remove_file(path)? }
+        }
+        Ok(())
+    }
+
+    /// Removes what is left of a generation that was removed.
+    pub(super) fn remove_emptied(&self, no: u32) -> io::Result<()> {
+        fs::remove_dir_all(self.generation(no).with_extension(REMOVED))?;
         self.sync()
     }
 
@@ -366,6 +391,31 @@ pub(super) fn measure(dir: &Path) -> (u64, u64) {
     (bytes(dir) + blob_bytes, blobs)
 }
 
+/// The mark of a data folder that is there; `None` where one may be made. Changes nothing.
+fn inspect(dir: &Path) -> Result<Option<Mark>, OpenError> {
+    match File::open(dir.join("FORMAT")).and_then(marker::read) {
+        Ok(bytes) => {
+            let mark = marker::parse(dir, &bytes)?;
+            // It was there before FORMAT was.
+            if !dir.join("outbox").is_dir() {
+                let what = "its folder outbox is gone".to_owned();
+                return Err(OpenError::HalfDeleted { dir: dir.to_path_buf(), what });
+            }
+            Ok(Some(mark))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            // A crash came while it was made: nothing was ever stored in it.
+            if !dir.join(FORMAT_BEGUN).exists() {
+                refuse_strangers(dir)?;
+            }
+            Ok(None)
+        }
+        Err(source) => {
+            Err(OpenError::Io { what: "cannot read FORMAT in the data folder", path: dir.to_path_buf(), source })
+        }
+    }
+}
+
 /// A folder without FORMAT must be new: what another program keeps there is left alone, and so is what is left of a data
 /// folder whose FORMAT was deleted, and of an import that was not finished.
 fn refuse_strangers(dir: &Path) -> Result<(), OpenError> {
@@ -377,7 +427,7 @@ fn refuse_strangers(dir: &Path) -> Result<(), OpenError> {
         let name = entry.map_err(io)?.file_name();
         let name = name.to_string_lossy();
         if name == "outbox" || name == "generations" {
-            let what = "its file FORMAT is gone".to_owned();
+            let what = "its file FORMAT is gone (`webhookd store export` reads the events without it)".to_owned();
             return Err(OpenError::HalfDeleted { dir: dir.to_path_buf(), what });
         }
         if name != "LOCK" && name != "FORMAT.draft" && !may_stand_beside(&name) {
@@ -393,90 +443,18 @@ fn may_stand_beside(name: &str) -> bool {
     name == "lost+found" || name.starts_with('.') || name.ends_with(".toml")
 }
 
-fn lock(dir: &Path) -> Result<File, OpenError> {
-    let io = |what| move |source| OpenError::Io { what, path: dir.to_path_buf(), source };
-    let lock = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(dir.join("LOCK"))
-        .map_err(io("cannot write to the data folder"))?;
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(TryLockError::WouldBlock) => Err(OpenError::Locked { dir: dir.to_path_buf() }),
-        Err(TryLockError::Error(source)) => Err(io("cannot lock the data folder")(source)),
-    }
-}
-
-/// Keeps daemons away while somebody reads, without a change to the folder. Several may read at once.
-fn lock_to_read(dir: &Path) -> Result<Option<File>, OpenError> {
-    let lock = match File::open(dir.join("LOCK")) {
-        Ok(lock) => lock,
-        // Every daemon makes it first, so none is there.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(source) => {
-            return Err(OpenError::Io { what: "cannot read LOCK in the data folder", path: dir.to_path_buf(), source });
-        }
-    };
-    match lock.try_lock_shared() {
-        Ok(()) => Ok(Some(lock)),
-        Err(TryLockError::WouldBlock) => Err(OpenError::Locked { dir: dir.to_path_buf() }),
-        // A file system without locks has no daemon either: it would not start there.
-        Err(TryLockError::Error(_)) => Ok(None),
-    }
-}
-
-/// The mark as the small files tell it: each of them begins with a record.
-fn mark_in_records(dir: &Path) -> Option<Mark> {
-    let mut files = vec![dir.join("generations"), dir.join("endpoints")];
-    for entry in fs::read_dir(dir.join("outbox")).ok()?.flatten() {
-        files.extend([entry.path().join("durable"), entry.path().join("summary")]);
-    }
-    files.into_iter().find_map(|path| {
-        let mut bytes = Vec::new();
-        File::open(path).ok()?.take(STORED_VALUE_BYTES_MAX as u64).read_to_end(&mut bytes).ok()?;
-        frame::read(&bytes).ok()?;
-        bytes[..MARK_BYTES].try_into().ok().map(Mark::new)
-    })
-}
-
-fn is_of_other_version(format: &[u8]) -> bool {
-    let first = format.split(|byte| *byte == b'\n').next().unwrap_or_default();
-    let version = first.strip_prefix(ANY_FORMAT.as_bytes()).unwrap_or_default();
-    first != FORMAT.as_bytes() && !version.is_empty() && version.iter().all(u8::is_ascii_digit)
-}
-
-fn format_text(mark: Mark) -> String {
-    format!("{FORMAT}\n{MARK}{}\n", hex::encode(mark.bytes))
-}
-
-fn parse_format(dir: &Path, text: &str) -> Result<Mark, OpenError> {
-    let wrong = |found: String| OpenError::Format { dir: dir.to_path_buf(), found };
-    let mut lines = text.lines();
-    let first = lines.next().unwrap_or_default();
-    if first != FORMAT {
-        return Err(wrong(format!("its FORMAT file says {first:?}, this version reads {FORMAT:?}")));
-    }
-    let mark = lines.next().and_then(|line| line.strip_prefix(MARK)).and_then(|mark| hex::decode(mark.trim()).ok());
-    let mark = mark.and_then(|bytes| <[u8; MARK_BYTES]>::try_from(bytes).ok());
-    mark.map(Mark::new).ok_or_else(|| wrong("its FORMAT file has no mark of 16 hexadecimal digits".to_owned()))
-}
-
-fn new_mark() -> Result<Mark, OpenError> {
-    let mut mark = [0; MARK_BYTES];
-    getrandom::fill(&mut mark).map_err(|error| OpenError::Engine(format!("no random bytes: {error}")))?;
-    // The first byte is none that text has, so that the search for marks passes quickly over JSON.
-    mark[0] |= 0x80;
-    Ok(Mark::new(mark))
-}
-
 /// Replaces a file whole and durably: a crash leaves the old one or the new one.
 pub(super) fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let draft = path.with_extension("draft");
-    let mut file = File::create(&draft)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&draft, path)?;
+    let written = File::create(&draft).and_then(|mut file| {
+        file.write_all(bytes)?;
+        file.sync_all()
+    });
+    if let Err(error) = written.and_then(|()| fs::rename(&draft, path)) {
+        // On a full disk it would only be in the way.
+        let _ = fs::remove_file(&draft);
+        return Err(error);
+    }
     if let Some(parent) = path.parent() {
         File::open(parent)?.sync_all()?;
     }

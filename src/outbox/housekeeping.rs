@@ -41,9 +41,13 @@ impl Writer {
                 self.mend_one(&slot);
             }
         }
+        self.store.let_go_of_read_only();
         self.open_shut(now);
         self.write_owed();
-        self.seal_left_over();
+        let refuses = self.trouble.is_some() && !self.store.disk_works();
+        if !refuses {
+            self.seal_left_over();
+        }
         let seal_age_ms = (self.options.retention_ms / 4).clamp(*SEAL_AGE_MS.start(), *SEAL_AGE_MS.end());
         let old = self
             .current
@@ -54,13 +58,17 @@ impl Writer {
         }
         for slot in self.store.slots() {
             if slot.is_sealed() && !slot.in_doubt() {
-                self.retain(&slot, now);
+                self.retain(&slot, now, refuses);
             }
         }
-        self.summarise_one(now);
-        self.store.close_idle();
-        if self.store.has_leaving() {
+        for unused in self.store.recent().end_round() {
+            self.store.close(unused);
+        }
+        if self.store.recent().has_leaving() {
             self.readers.try_job(Store::close_leaving);
+        }
+        if !refuses {
+            self.summarise_one(now);
         }
         self.recover_from_trouble();
         self.store.review_damages();
@@ -143,6 +151,10 @@ impl Writer {
     /// Tries the generations again that could not be opened at the start, and schedules what waits in them. After a failure
     /// the others wait for the next round: each try may read a whole generation, and outcomes wait meanwhile.
     fn open_shut(&mut self, now: UnixMs) {
+        // Each try reads a whole generation, so none is made on a disk that is known to refuse.
+        if !self.shut.is_empty() && !self.store.disk_works() {
+            return;
+        }
         while let Some(no) = self.shut.first().copied() {
             match recovery::find(&self.store, no, now) {
                 Ok(found) => {
@@ -187,8 +199,9 @@ impl Writer {
         }
     }
 
-    /// Removes a sealed generation past retention, and marks one in which nothing is pending.
-    fn retain(&mut self, slot: &Arc<Slot>, now: UnixMs) {
+    /// Removes a sealed generation past retention, and marks one in which nothing is pending. Where the disk `refuses`, it is
+    /// only removed, which makes room.
+    fn retain(&mut self, slot: &Arc<Slot>, now: UnixMs, refuses: bool) {
         let life = slot.life(|life| *life);
         if life.pending > 0 {
             return;
@@ -201,7 +214,7 @@ impl Writer {
                     tracing::warn!(generation = slot.no(), %error, "a generation past retention could not be removed");
                 }
             }
-        } else if !life.marked_done {
+        } else if !life.marked_done && !refuses {
             let marked = self.open(slot).and_then(|generation| {
                 generation.set_done(life.changed_at)?;
                 self.sync_soon(slot.no(), generation);
@@ -237,6 +250,9 @@ pub(super) fn summarise(store: &Store, slot: &Slot, now: UnixMs) -> Result<(), S
     let Some(filter) = slot.filter() else { return Ok(()) };
     let dir = store.folder().generation(slot.no());
     store.read(slot, |generation| {
+        if generation.is_read_only() {
+            return Ok(());
+        }
         let version = generation.version();
         let fold = recovery::fold_generation(generation, now)?;
         // The writer may have written since it chose this generation. A summary must not outlive what it tells.

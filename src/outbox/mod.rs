@@ -48,14 +48,15 @@
 //! | fault | what happens |
 //! |---|---|
 //! | the folder reaches `max_size`, or the file system `min_free` | new events are refused as [`Condition::is_full`]; deliveries go on and are recorded; events are taken again by themselves |
-//! | a write is refused (full disk) | the commit is refused, its generation let go of and opened anew when there is room; outcomes are owed in memory, within bounds, and written then; then attempts wait |
+//! | a write is refused (full disk) | the commit is refused, its generation let go of and opened anew when there is room; outcomes are owed in memory, within bounds, and written then; then attempts wait; what the engine cannot open meanwhile is read without it |
 //! | an fsync fails | as above, and nothing is added to that file any more: what was acknowledged is written anew (`rescue.rs`) and the old file goes |
 //! | sled panics | caught; the generation is opened anew, and if that fails rescued |
 //! | a damaged record, a torn tail, a flipped byte, a missing file | found by CRC, by a gap in the numbering, by the seal or the watermark, before sled may touch the file (`survey.rs`); every intact record is carved out of it (`carve.rs`) into a generation that takes its place; the damaged one is set aside with a report, [`Outbox::damages`] |
 //! | a generation is gone | missed by the roll (`roll.rs`), reported in the same way |
 //! | a generation cannot be opened just now | left shut and tried every second; until then no event is taken, since it may hold the same id |
 //! | the file of endpoint states is damaged | set aside; all endpoints are active |
-//! | the folder is locked, of another program or version, half deleted, or cannot be written | the start stops with what to do, [`OpenError`] |
+//! | the folder is locked, of another program or version, half deleted, or cannot be written | the start stops with what to do, [`OpenError`], and changes nothing |
+//! | the engine makes a blob file, against all that is known of it | an ERROR line at the start and whenever there are more, and a metric |
 //!
 //! What is lost with a damaged record: its events by number (heads), events by name (bodies; their deliveries end dead as
 //! [`DeadReason::Lost`](crate::model::delivery::DeadReason::Lost)), or what happened to some deliveries (they are made again).
@@ -77,10 +78,14 @@ mod housekeeping;
 mod ids;
 mod index;
 mod keys;
+mod lending;
+mod lock;
+mod marker;
 pub mod offline;
 mod opening;
 mod query;
 mod readers;
+mod recent;
 mod recovery;
 mod replay;
 mod rescue;

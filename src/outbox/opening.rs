@@ -58,16 +58,26 @@ pub(super) fn open_store(
         folder.remove_generation(newest).map_err(io("cannot tidy up the outbox in"))?;
         numbers.pop();
     }
-    let (mut roll, missing) = Roll::open(&folder, &numbers);
-    // From now on each of them is missed once it is gone. What is gone already is told first.
-    if missing.is_empty()
-        && let Err(error) = roll.save()
-    {
-        tracing::warn!(%error, "the roll of generations could not be written; it is tried again");
+    let half_deleted = |what: String| OpenError::HalfDeleted { dir: folder.dir().to_path_buf(), what };
+    if numbers.is_empty() && !folder.is_new() && !Roll::is_there(&folder) {
+        let what = "outbox has no generation, and the file generations, which lists them, is missing or damaged";
+        return Err(half_deleted(what.to_owned()));
     }
+    let half_removed = folder.half_removed().map_err(io("cannot read the generations of"))?;
+    let (mut roll, mut missing) = Roll::open(&folder, &numbers);
+    missing.retain(|no| !half_removed.contains(no));
     if numbers.is_empty() && !missing.is_empty() {
-        let what = format!("all its generations are gone ({} of them)", missing.len());
-        return Err(OpenError::HalfDeleted { dir: folder.dir().to_path_buf(), what });
+        return Err(half_deleted(format!("all its generations are gone ({} of them)", missing.len())));
+    }
+    if folder.is_new() {
+        roll.save().and_then(|_| folder.establish()).map_err(io("cannot write to the data folder"))?;
+    }
+    // From now on each of them is missed once it is gone. What is gone already is told first.
+    if missing.is_empty() {
+        let saved = roll.save().and_then(|_| half_removed.iter().try_for_each(|no| folder.remove_emptied(*no)));
+        if let Err(error) = saved {
+            tracing::warn!(%error, "the roll of generations could not be written; it is tried again");
+        }
     }
     let disk = Arc::clone(&options.disk);
     let store = Store::new(folder, roll, roster, disk, Arc::clone(metrics));

@@ -15,7 +15,7 @@ use super::generation::{Generation, State};
 use super::rescue::Rescue;
 use super::slot::{Ids, Life, Slot};
 use super::store::Store;
-use super::{OpenError, StoreError, caution, ids, summary};
+use super::{OpenError, StoreError, caution, summary};
 use crate::clock::UnixMs;
 use crate::limits::GENERATION_BYTES_MAX;
 use crate::model::delivery::{DeliveryRef, Standing, Waiting};
@@ -61,7 +61,7 @@ pub(super) struct Recovered {
 pub(super) struct Found {
     pub(super) slot: Arc<Slot>,
     pub(super) waiting: Vec<Waiting>,
-    /// Open, where it had to be opened.
+    /// Open, where it had to be opened and may take events.
     generation: Option<Arc<Generation>>,
 }
 
@@ -86,6 +86,7 @@ pub(super) fn recover(
                 if let Some(generation) = found.generation
                     && !found.slot.is_sealed()
                     && newest == Some(no)
+                    && !generation.is_read_only()
                     && generation.bytes() < generation_bytes
                 {
                     let (slot, bytes) = (Arc::clone(&found.slot), generation.bytes());
@@ -184,13 +185,15 @@ pub(super) fn find(store: &Store, no: u32, now: UnixMs) -> Result<Found, StoreEr
         other => other,
     };
     let Some((generation, fold)) = found? else { return Err(StoreError::Gone) };
-    Ok(fold.into_found(slot, Some(generation)))
+    // Others come to their end sooner than the first ones, and stay until it is their turn: none of them may stay open.
+    let generation = fold.is_unsealed().then_some(generation);
+    Ok(fold.into_found(slot, generation))
 }
 
 /// Reads a generation off its file without opening it, which takes a copy of it, and the engine's memory. `None` where it has
 /// to be opened: it takes events still, or something is wrong with it.
 fn fold_unopened(store: &Store, no: u32, now: UnixMs) -> Option<Fold> {
-    let generation = store.open_to_read(no).ok()??;
+    let generation = caution::open_to_read(&store.folder().generation(no), &store.identity(no), None).ok()?;
     if generation.sealed().ok()?.is_none() && generation.bytes() < GO_ON_BYTES_MAX {
         return None;
     }
@@ -206,6 +209,10 @@ pub(super) struct Fold {
 }
 
 impl Fold {
+    fn is_unsealed(&self) -> bool {
+        matches!(self.ids, Ids::Live(_))
+    }
+
     fn into_found(self, slot: Arc<Slot>, generation: Option<Arc<Generation>>) -> Found {
         slot.life(|life| *life = self.life);
         match self.ids {
@@ -241,7 +248,7 @@ pub(super) fn fold_generation(generation: &Generation, now: UnixMs) -> Result<Fo
     };
     let (mut last_at, mut disorder_ms) = (UnixMs(0), 0);
     generation.scan_heads(|seq, row| {
-        known.extend(ids::of(row.id, row.idempotency_key).map(|hash| (hash, seq)));
+        known.extend(row.id_hashes().map(|hash| (hash, seq)));
         disorder_ms = disorder_ms.max(last_at.since(row.at));
         last_at = last_at.max(row.at);
         for local in &row.targets {

@@ -27,7 +27,7 @@ use super::keys::{self, key};
 use super::rows::COMMIT_ENDS;
 use super::survey::{self, Survey};
 use super::watermark;
-use super::{StoreError, ids, rows};
+use super::{StoreError, rows};
 use crate::clock::UnixMs;
 use crate::model::roster::Roster;
 
@@ -135,7 +135,7 @@ impl Rescue<'_> {
     fn ids(&self, no: u32, carved: &Carved) -> Result<(HashMap<u64, u32>, UnixMs), StoreError> {
         let (mut known, mut last_at) = (HashMap::new(), UnixMs(0));
         let scanned = survey::each_numbered_head(carved, |seq, row| {
-            known.extend(ids::of(row.id, row.idempotency_key).map(|hash| (hash, seq)));
+            known.extend(row.id_hashes().map(|hash| (hash, seq)));
             last_at = last_at.max(row.at);
         });
         scanned.map_err(|source| StoreError::Io { what: "cannot read", generation: no, source })?;

@@ -69,12 +69,18 @@ impl Roll {
                 "the roll of generations is missing or damaged; it is made anew of those that are there"
             );
         }
+        let written = found.is_some();
         let found = found.unwrap_or_default();
         let missing = found.numbers().into_iter().filter(|no| !there.contains(no)).collect();
         let newest = found.newest.max(there.last().copied().unwrap_or(0));
         let row = Row::of(newest, &there.iter().copied().collect());
-        let stale = row != found;
+        let stale = !written || row != found;
         (Self { path, mark: folder.mark(), row, stale }, missing)
+    }
+
+    /// Whether there is one in the folder that can be read.
+    pub(super) fn is_there(folder: &Folder) -> bool {
+        Row::read(folder).is_some()
     }
 
     /// Whether the roll in the folder names a generation.
@@ -94,16 +100,21 @@ impl Roll {
         self.write(Row::of(self.row.newest.max(no), &numbers))
     }
 
-    /// Takes one off it, durably.
+    /// Takes one off it, durably. Where the disk refuses it is off all the same, and [`Roll::save`] tries again.
     pub(super) fn remove(&mut self, no: u32) -> io::Result<()> {
         let mut numbers = self.row.numbers();
         numbers.remove(&no);
-        self.write(Row::of(self.row.newest, &numbers))
+        (self.row, self.stale) = (Row::of(self.row.newest, &numbers), true);
+        self.save().map(drop)
     }
 
-    /// Writes it as it stands, where the file tells something else: what is not on it nobody would miss.
-    pub(super) fn save(&mut self) -> io::Result<()> {
-        if self.stale { self.write(self.row.clone()) } else { Ok(()) }
+    /// Writes it as it stands, where the file tells something else: what is not on it nobody would miss. Tells whether.
+    pub(super) fn save(&mut self) -> io::Result<bool> {
+        let stale = self.stale;
+        if stale {
+            self.write(self.row.clone())?;
+        }
+        Ok(stale)
     }
 
     fn write(&mut self, row: Row) -> io::Result<()> {

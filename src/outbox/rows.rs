@@ -6,6 +6,7 @@ use bincode::Options;
 use serde::{Deserialize, Serialize};
 
 use super::frame::{self, Mark};
+use super::ids;
 use super::keys::Key;
 use crate::clock::UnixMs;
 use crate::limits::STORED_VALUE_BYTES_MAX;
@@ -47,6 +48,11 @@ pub(super) struct HeadRow<'a> {
 }
 
 impl HeadRow<'_> {
+    /// The hashes under which the event is found: of its id, and of its key where it has one.
+    pub(super) fn id_hashes(&self) -> impl Iterator<Item = u64> + use<> {
+        ids::of(self.id, self.idempotency_key)
+    }
+
     /// As [`Event::first_due`](crate::model::event::Event::first_due).
     pub(super) fn first_due(&self) -> UnixMs {
         self.deliver_at.unwrap_or(self.at)

@@ -63,6 +63,11 @@ impl Writer {
 
     /// Writes what is owed; what is refused stays owed.
     pub(super) fn write_owed(&mut self) {
+        if !self.outcomes.owed.is_empty() && self.trouble.is_some() && !self.store.disk_works() {
+            // Opening what failed reads all of it, for nothing on a disk that refuses still.
+            self.owe(Vec::new());
+            return self.count_owed();
+        }
         let mut by_generation: BTreeMap<u32, Vec<Settlement>> = BTreeMap::new();
         for settlement in std::mem::take(&mut self.outcomes.owed) {
             by_generation.entry(settlement.delivery.event.generation).or_default().push(settlement);
@@ -96,6 +101,10 @@ impl Writer {
                 }
             }
         }
+        self.count_owed();
+    }
+
+    fn count_owed(&self) {
         self.metrics.settlements_owed.set(i64::try_from(self.outcomes.owed.len()).unwrap_or(i64::MAX));
     }
 

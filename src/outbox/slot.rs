@@ -1,7 +1,7 @@
 //! What is kept in memory of a generation, open or not.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, TryLockError, Weak};
 
 use super::StoreError;
 use super::filter::Filter;
@@ -89,9 +89,14 @@ impl Slot {
         self.handle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether something is wrong with it that the writer has to mend.
+    /// Whether something is wrong with it that the writer has to mend. It does not wait for whoever is just opening it, which
+    /// may take seconds: only what is not in doubt is opened.
     pub(super) fn in_doubt(&self) -> bool {
-        self.handle().doubt.is_some()
+        match self.handle.try_lock() {
+            Ok(handle) => handle.doubt.is_some(),
+            Err(TryLockError::Poisoned(handle)) => handle.into_inner().doubt.is_some(),
+            Err(TryLockError::WouldBlock) => false,
+        }
     }
 
     /// Changes or reads its life.

@@ -1,68 +1,44 @@
 //! The set of generations: which there are, which are open, where an id is.
 //!
-//! One generation is current and takes the events. The others are sealed: closed, and opened on demand, past the engine
-//! (`sealed.rs`); the least recently used are closed again. Of each, a few hundred bytes and its id filter stay in memory.
+//! One generation is current and takes the events. The others are sealed: closed, and opened on demand (`lending.rs`), past the
+//! engine (`sealed.rs`). Of each, a few hundred bytes and its id filter stay in memory.
 //!
 //! A generation that turns out to be damaged is put in doubt by whoever meets the damage, and is not opened again before the
 //! writer has mended it ([`Store::mend`]): only the thread that writes may put another in its place.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::fs;
-use std::io::{self, Write};
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
-use std::time::Duration;
 
 use super::damage::Damage;
 use super::disk::SharedDisk;
-use super::engine::EngineError;
 use super::filter::Filter;
 use super::folder::Folder;
-use super::generation::{Generation, Head, Identity};
+use super::generation::Head;
+use super::lending::RESCUES_MAX;
+use super::recent::Recent;
 use super::rescue::{Doubt, Rescue};
 use super::roll::Roll;
 use super::slot::Slot;
-use super::{EngineFailure, ReadError, StoreError, caution, index};
+use super::{StoreError, index};
 use crate::clock::UnixMs;
 use crate::model::delivery::EventRef;
 use crate::model::roster::Roster;
 use crate::observe::Metrics;
-use crate::observe::happening::GenerationDamaged;
-
-/// Generations that are open in the engine at once, unless more are in use: the one that takes events, and the one before it.
-const ENGINES_MAX: usize = 2;
-/// Records of open sealed generations that are kept track of at once, about 60 bytes each …
-const RECORDS_MAX: usize = 400_000;
-/// … unless these few have more.
-const OPEN_MIN: usize = 4;
-/// Rounds of housekeeping after which one that nobody uses is closed.
-const IDLE_ROUNDS_MAX: u32 = 10;
-/// How often a generation is tried that another thread is just closing, and the pause between.
-const CLOSING_TRIES: u32 = 200;
-const CLOSING_PAUSE: Duration = Duration::from_millis(10);
-/// How often one generation is rescued before it is left alone until the next start.
-const RESCUES_MAX: u32 = 3;
-
-/// A generation that stays open.
-#[derive(Debug)]
-struct Recent {
-    generation: Arc<Generation>,
-    /// Rounds of housekeeping since it was last used.
-    idle_rounds: u32,
-}
+use crate::observe::happening::{BlobFilesFound, GenerationDamaged};
 
 /// All generations.
 #[derive(Debug)]
 pub(super) struct Store {
-    folder: Folder,
-    roster: Arc<Roster>,
-    disk: SharedDisk,
+    pub(super) folder: Folder,
+    pub(super) roster: Arc<Roster>,
+    pub(super) disk: SharedDisk,
     metrics: Arc<Metrics>,
     slots: RwLock<BTreeMap<u32, Arc<Slot>>>,
     /// Open generations, the most recently used last.
-    recent: Mutex<VecDeque<Recent>>,
-    /// Those that the engine had better close on a thread that nobody waits for.
-    leaving: Mutex<Vec<Arc<Generation>>>,
+    recent: Mutex<Recent>,
     roll: Mutex<Roll>,
     damages: Mutex<Vec<Damage>>,
     disk_bytes: AtomicU64,
@@ -83,7 +59,6 @@ impl Store {
             metrics,
             slots: RwLock::default(),
             recent: Mutex::default(),
-            leaving: Mutex::default(),
             roll: Mutex::new(roll),
             damages: Mutex::default(),
             disk_bytes: AtomicU64::new(0),
@@ -127,7 +102,7 @@ impl Store {
     /// Looks which of what was set aside is still there.
     pub(super) fn review_damages(&self) {
         let mut damages = self.damages.lock().unwrap_or_else(PoisonError::into_inner);
-        damages.retain(|damage| damage.folder.exists());
+        damages.retain(|damage| !is_gone(&damage.folder));
         self.metrics.outbox_damaged.set(i64::try_from(damages.len()).unwrap_or(i64::MAX));
     }
 
@@ -141,16 +116,21 @@ impl Store {
         self.disk_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// Measures the bytes on disk, and counts blob files on the way: there must be none.
+    /// Measures the bytes on disk, and counts blob files on the way: there must be none, and more than there were are told.
     pub(super) fn measure(&self) -> u64 {
-        let (mut bytes, mut blobs) = (0, 0);
+        let (mut bytes, mut blobs, mut with_blobs) = (0, 0, 0);
         for slot in self.slots() {
             let (generation_bytes, generation_blobs) = self.folder.measure_generation(slot.no());
             bytes += generation_bytes;
             blobs += generation_blobs;
+            with_blobs = if generation_blobs > 0 { slot.no() } else { with_blobs };
         }
         self.disk_bytes.store(bytes, Ordering::Relaxed);
-        self.metrics.outbox_blobs.set(i64::try_from(blobs).unwrap_or(i64::MAX));
+        let count = i64::try_from(blobs).unwrap_or(i64::MAX);
+        if count > self.metrics.outbox_blobs.get() {
+            BlobFilesFound { count: blobs, folder: &self.folder.generation(with_blobs) }.tell();
+        }
+        self.metrics.outbox_blobs.set(count);
         bytes
     }
 
@@ -166,21 +146,27 @@ impl Store {
         Ok(())
     }
 
-    /// Writes the roll as it stands, where its file tells something else.
+    /// Writes the roll as it stands, where its file tells something else, and clears away what told of it meanwhile.
     pub(super) fn save_roll(&self) -> io::Result<()> {
-        self.roll().save()
+        if self.roll().save()? {
+            self.folder.half_removed()?.into_iter().try_for_each(|no| self.folder.remove_emptied(no))?;
+        }
+        Ok(())
     }
 
     /// Forgets a generation and removes it from the disk.
     pub(super) fn remove(&self, no: u32) -> io::Result<()> {
-        self.roll().remove(no)?;
         let removed = self.slots.write().unwrap_or_else(PoisonError::into_inner).remove(&no);
         // The lock on the slots is let go of first: whoever is just opening the generation asks for it.
         if let Some(slot) = removed {
             slot.handle().gone = true;
         }
-        self.recent().retain(|open| open.generation.no() != no);
-        self.folder.remove_generation(no)
+        self.recent().forget(no);
+        // What it takes is freed first: on a full disk the roll cannot be written before. Until it is, an empty folder tells
+        // that this one is not missed.
+        self.folder.empty_generation(no)?;
+        self.roll().remove(no)?;
+        self.folder.remove_emptied(no)
     }
 
     /// All generations, oldest first.
@@ -198,146 +184,17 @@ impl Store {
         self.slots.read().unwrap_or_else(PoisonError::into_inner).len()
     }
 
-    /// Opens a generation, or hands out the one that is open. Call it on a thread that may wait for the disk.
-    ///
-    /// # Errors
-    /// [`StoreError::InDoubt`] where it is damaged: the writer mends it before long.
-    pub(super) fn open(&self, slot: &Slot) -> Result<Arc<Generation>, StoreError> {
-        self.open_or_make(slot, false)
-    }
-
-    /// Makes a generation, and opens it. Only here does an empty one come to be: where one that was there is opened again, an
-    /// empty one in its place would hide that it is gone.
-    pub(super) fn make(&self, slot: &Slot) -> Result<Arc<Generation>, StoreError> {
-        self.open_or_make(slot, true)
-    }
-
-    fn open_or_make(&self, slot: &Slot, make: bool) -> Result<Arc<Generation>, StoreError> {
-        let no = slot.no();
-        let mut handle = slot.handle();
-        if handle.gone {
-            return Err(StoreError::Gone);
-        }
-        if handle.doubt.is_some() {
-            return Err(StoreError::InDoubt { generation: no });
-        }
-        if let Some(generation) = handle.generation.upgrade().filter(|generation| !generation.failed()) {
-            drop(handle);
-            self.touch(&generation);
-            return Ok(generation);
-        }
-        self.recent().retain(|open| open.generation.no() != no);
-        let generation = match self.open_anew(no, handle.know_only, make) {
-            Ok(generation) => Arc::new(generation),
-            Err(error) if handle.rescues < RESCUES_MAX && self.is_damage(&error) => {
-                let keep = !matches!(error, StoreError::Unsure { .. });
-                handle.doubt = Some(Doubt { what: error.to_string(), know_only: handle.know_only, keep });
-                return Err(StoreError::InDoubt { generation: no });
-            }
-            Err(error) => return Err(error),
-        };
-        if let Some(events) = handle.know_only {
-            generation.know_only(events);
-        }
-        handle.generation = Arc::downgrade(&generation);
-        drop(handle);
-        self.touch(&generation);
-        Ok(generation)
-    }
-
-    fn identity(&self, no: u32) -> Identity {
-        Identity { no, mark: self.folder.mark(), roster: Arc::clone(&self.roster) }
-    }
-
-    fn open_anew(&self, no: u32, know_only: Option<u32>, make: bool) -> Result<Generation, StoreError> {
-        let dir = self.folder.generation(no);
-        if !make && !dir.exists() {
-            return Err(StoreError::Missing { generation: no });
-        }
-        if !make && !dir.join("db").exists() {
-            let source = io::ErrorKind::NotFound.into();
-            return Err(EngineError::Io { what: "cannot find", path: dir.join("db"), source }.into());
-        }
-        let identity = self.identity(no);
-        let mut tries = 0;
-        loop {
-            match caution::open(&dir, &identity, &self.disk, know_only) {
-                // The last user may be closing it just now: sled holds its lock until it has.
-                Err(StoreError::Engine(EngineError::InUse { .. })) if tries < CLOSING_TRIES => {
-                    tries += 1;
-                    std::thread::sleep(CLOSING_PAUSE);
-                }
-                other => return other,
-            }
-        }
-    }
-
-    /// A generation that nobody has open, only to be read, and without the engine. `None` where it had better be opened.
-    pub(super) fn open_to_read(&self, no: u32) -> Result<Option<Generation>, StoreError> {
-        caution::open_to_read(&self.folder.generation(no), &self.identity(no))
-    }
-
-    /// Reads in a generation; `None` where it was removed meanwhile. Damage that is met puts it in doubt.
-    pub(super) fn read<T>(
-        &self,
-        slot: &Slot,
-        act: impl FnOnce(&Arc<Generation>) -> Result<T, ReadError>,
-    ) -> Result<Option<T>, StoreError> {
-        let generation = match self.open(slot) {
-            Ok(generation) => generation,
-            Err(StoreError::Gone) => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        let read = act(&generation);
-        // Whoever opens it anew holds the handle's lock and waits until nobody has it open any more.
-        let known = Arc::downgrade(&generation);
-        drop(generation);
-        read.map(Some).map_err(|error| {
-            let error = StoreError::from(error);
-            let mut handle = slot.handle();
-            // What was read may have been mended meanwhile: then another stands in its place, and nothing is known of that.
-            if handle.generation.ptr_eq(&known) && handle.rescues < RESCUES_MAX && self.is_damage(&error) {
-                let doubt = Doubt { what: error.to_string(), know_only: handle.know_only, keep: true };
-                handle.doubt.get_or_insert(doubt);
-                return StoreError::InDoubt { generation: slot.no() };
-            }
-            error
-        })
-    }
-
-    /// Whether an error tells of damage to a generation, and not of a disk that refuses everything for a while.
-    fn is_damage(&self, error: &StoreError) -> bool {
-        let suspect = match error {
-            StoreError::Read(ReadError::Damaged(_)) | StoreError::Unsure { .. } | StoreError::Missing { .. } => true,
-            StoreError::Engine(error) => error.suggests_damage(),
-            StoreError::Read(ReadError::Engine(EngineFailure(error))) => error.suggests_damage(),
-            _ => false,
-        };
-        suspect && self.disk_works()
-    }
-
-    /// Tries whether something small can be written and synced.
-    pub(super) fn disk_works(&self) -> bool {
-        let probe = self.folder.dir().join("outbox").join("probe");
-        let tried = self.disk.before_write().and_then(|()| fs::File::create(&probe)).and_then(|mut file| {
-            file.write_all(&[0; 4096])?;
-            self.disk.sync_data(&file)
-        });
-        let _ = fs::remove_file(&probe);
-        tried.is_ok()
-    }
-
     /// Puts a generation in doubt whose files are gone, open or not: whatever is written to one that is open goes nowhere.
     /// Tells whether they are.
     pub(super) fn misses(&self, slot: &Slot) -> bool {
         let dir = self.folder.generation(slot.no());
-        if dir.join("db").exists() {
+        if !is_gone(&dir.join("db")) {
             return false;
         }
         let mut handle = slot.handle();
         // Where the whole folder is gone, a file system that is not mounted just now is more likely.
         if handle.rescues < RESCUES_MAX && self.disk_works() {
-            let what = if dir.exists() { "its database is gone" } else { "its folder is gone" };
+            let what = if is_gone(&dir) { "its folder is gone" } else { "its database is gone" };
             let doubt = Doubt { what: what.to_owned(), know_only: handle.know_only, keep: true };
             handle.doubt.get_or_insert(doubt);
         }
@@ -353,9 +210,9 @@ impl Store {
         let mut handle = slot.handle();
         let Some(doubt) = handle.doubt.clone() else { return Ok(()) };
         handle.generation = Weak::new();
-        self.recent().retain(|open| open.generation.no() != slot.no());
+        self.recent().forget(slot.no());
         let rescue = Rescue { folder: &self.folder, roster: &self.roster, disk: &self.disk, now };
-        if !self.folder.generation(slot.no()).exists() {
+        if is_gone(&self.folder.generation(slot.no())) {
             let io = |source| StoreError::Io { what: "cannot record the loss of", generation: slot.no(), source };
             let damage = rescue.record_gone(slot.no()).map_err(io)?;
             handle.gone = true;
@@ -426,169 +283,16 @@ impl Store {
         self.roll().newest()
     }
 
-    /// Lets go of an open generation that failed: the next use opens it anew, and where an fsync failed it is written anew
-    /// first. `know_only`: only so many of its events count.
-    pub(super) fn forget(&self, no: u32, know_only: Option<u32>) {
-        if let Some(slot) = self.slot(no) {
-            let mut handle = slot.handle();
-            let torn = handle.generation.upgrade().is_some_and(|generation| generation.torn());
-            handle.generation = Weak::new();
-            handle.know_only = handle.know_only.or(know_only);
-            if torn {
-                let what = "an fsync of it failed".to_owned();
-                let doubt = Doubt { what, know_only: handle.know_only, keep: false };
-                handle.doubt.get_or_insert(doubt);
-            }
-        }
-        self.recent().retain(|open| open.generation.no() != no);
-    }
-
-    /// Whether a generation is open.
-    pub(super) fn is_open(&self, no: u32) -> bool {
-        self.slot(no).is_some_and(|slot| slot.handle().generation.strong_count() > 0)
-    }
-
-    /// Closes the open generations that were not used since the last call but one. The engine keeps in memory whatever it has
-    /// touched of an open one. Call it on the thread that writes.
-    pub(super) fn close_idle(&self) {
-        let mut idle = Vec::new();
-        self.recent().retain_mut(|open| {
-            open.idle_rounds += 1;
-            let stays = open.idle_rounds <= IDLE_ROUNDS_MAX;
-            if !stays {
-                idle.push(Arc::clone(&open.generation));
-            }
-            stays
-        });
-        idle.into_iter().for_each(|generation| self.let_go(generation));
-    }
-
-    /// Closes what was let go of, and is not in use any more. It takes a while.
-    pub(super) fn close_leaving(&self) {
-        let leaving = std::mem::take(&mut *self.leaving());
-        leaving.into_iter().for_each(|generation| self.close(generation));
-    }
-
-    /// Whether any is about to be closed.
-    pub(super) fn has_leaving(&self) -> bool {
-        !self.leaving().is_empty()
-    }
-
-    /// Closes every generation that nobody else holds.
-    pub(super) fn close_all(&self) {
-        self.recent().clear();
-        self.leaving().clear();
-    }
-
-    fn leaving(&self) -> MutexGuard<'_, Vec<Arc<Generation>>> {
-        self.leaving.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn roll(&self) -> MutexGuard<'_, Roll> {
         self.roll.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn recent(&self) -> MutexGuard<'_, VecDeque<Recent>> {
+    pub(super) fn recent(&self) -> MutexGuard<'_, Recent> {
         self.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    /// Moves a generation to the front of those in use, and lets go of those longest unused.
-    fn touch(&self, generation: &Arc<Generation>) {
-        let mut unused = Vec::new();
-        {
-            let mut recent = self.recent();
-            if let Some(last) = recent.back_mut().filter(|last| Arc::ptr_eq(&last.generation, generation)) {
-                last.idle_rounds = 0;
-                return;
-            }
-            recent.retain(|other| !Arc::ptr_eq(&other.generation, generation));
-            recent.push_back(Recent { generation: Arc::clone(generation), idle_rounds: 0 });
-            while let Some(at) = one_too_many(&recent) {
-                unused.extend(recent.remove(at));
-            }
-        }
-        unused.into_iter().for_each(|open| self.let_go(open.generation));
-    }
-
-    fn let_go(&self, generation: Arc<Generation>) {
-        match generation.records_in_memory() {
-            Some(_) => self.close(generation),
-            None => self.leaving().push(generation),
-        }
-    }
-
-    /// Lets go of a generation that is not among those in use any more. What was written lazily becomes durable before it
-    /// closes.
-    fn close(&self, generation: Arc<Generation>) {
-        if Arc::strong_count(&generation) == 1
-            && let Err(error) = generation.sync()
-        {
-            tracing::warn!(generation = generation.no(), %error, "a generation could not be synced when it was closed");
-            self.forget(generation.no(), None);
-        }
-    }
 }
 
-/// The place of one that had better be closed: the longest unused of the engine's, or of the others.
-fn one_too_many(recent: &VecDeque<Recent>) -> Option<usize> {
-    let (mut engines, mut records) = (0, 0);
-    for open in recent {
-        match open.generation.records_in_memory() {
-            Some(more) => records += more,
-            None => engines += 1,
-        }
-    }
-    if engines > ENGINES_MAX {
-        return recent.iter().position(|open| open.generation.records_in_memory().is_none());
-    }
-    let others = recent.len() - engines;
-    if records <= RECORDS_MAX || others <= OPEN_MIN {
-        return None;
-    }
-    recent.iter().position(|open| open.generation.records_in_memory().is_some())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::disk::RealDisk;
-    use super::super::slot::{Ids, Life};
-    use super::*;
-    use std::collections::HashMap;
-    use std::sync::mpsc;
-
-    #[test]
-    fn removing_a_generation_that_is_just_being_opened_waits_and_holds_nobody_up() {
-        let dir = tempfile::tempdir().unwrap();
-        let folder = Folder::open(dir.path()).unwrap();
-        let (roll, _) = Roll::open(&folder, &[]);
-        let store = Store::new(folder, roll, Roster::shared(), RealDisk::shared(), Metrics::shared());
-        let store = Arc::new(store);
-        for no in [1, 2] {
-            let slot = Slot::new(no, Ids::Live(HashMap::new()), Life::unknown(UnixMs(0)));
-            store.make(&slot).unwrap();
-            store.add(slot);
-        }
-        let slot = store.slot(1).unwrap();
-        let opening = slot.handle();
-        let (told, tells) = mpsc::channel();
-        let removing = {
-            let store = Arc::clone(&store);
-            std::thread::spawn(move || store.remove(1))
-        };
-        let looking = {
-            let store = Arc::clone(&store);
-            std::thread::spawn(move || {
-                while store.slot(1).is_some() {
-                    std::thread::sleep(CLOSING_PAUSE);
-                }
-                told.send(store.slot(2).is_some()).unwrap();
-            })
-        };
-        assert_eq!(tells.recv_timeout(Duration::from_secs(10)), Ok(true), "the slots can be asked for meanwhile");
-        assert!(!removing.is_finished());
-        drop(opening);
-        removing.join().unwrap().unwrap();
-        looking.join().unwrap();
-        assert!(matches!(store.open(&slot), Err(StoreError::Gone)));
-    }
+/// Whether a path is not there. One that the disk just does not tell of is no loss.
+pub(super) fn is_gone(path: &Path) -> bool {
+    matches!(path.try_exists(), Ok(false))
 }

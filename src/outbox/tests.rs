@@ -2,6 +2,7 @@
 
 mod damage;
 mod faults;
+mod opening;
 mod room;
 mod start;
 mod twice;
@@ -370,9 +371,44 @@ async fn a_folder_in_use_or_of_another_program_is_refused() {
     drop(open);
     let format = bench.dir.path().join("data/FORMAT");
     std::fs::write(&format, "webhookd data 2\n").unwrap();
+    assert!(matches!(bench.try_open(), Err(OpenError::Version { .. })));
+    std::fs::write(&format, "webhookd data 1\nmark 00\n").unwrap();
+    assert!(matches!(bench.try_open(), Err(OpenError::NoMark { .. })));
+    std::fs::write(&format, [0xFF; 10_000]).unwrap();
     assert!(matches!(bench.try_open(), Err(OpenError::Format { .. })));
     std::fs::remove_file(&format).unwrap();
     assert!(matches!(bench.try_open(), Err(OpenError::HalfDeleted { .. })));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_while_the_folder_is_made_leaves_one_that_is_made_after_all() {
+    for step in 0..4 {
+        let bench = Bench::new();
+        let open = bench.open();
+        open.opened.outbox.close().await;
+        drop(open);
+        let data = bench.dir.path().join("data");
+        std::fs::rename(data.join("FORMAT"), data.join("FORMAT.begun")).unwrap();
+        std::fs::remove_dir_all(data.join("outbox")).unwrap();
+        if step < 3 {
+            std::fs::remove_file(data.join("generations")).unwrap();
+        }
+        match step {
+            0 => std::fs::rename(data.join("FORMAT.begun"), data.join("FORMAT.draft")).unwrap(),
+            1 => {}
+            2 => std::fs::create_dir(data.join("outbox")).unwrap(),
+            _ => {
+                std::fs::create_dir(data.join("outbox")).unwrap();
+                // The roll that is written first lists nothing.
+                std::fs::remove_file(data.join("generations")).unwrap();
+                let (mut roll, _) = roll::Roll::open(&folder::Folder::open(&data).unwrap(), &[]);
+                roll.save().unwrap();
+            }
+        }
+        let open = bench.open();
+        open.accept(vec![open.event("e", b"x", &["a"])]).await.unwrap();
+        assert!(data.join("FORMAT").exists() && !data.join("FORMAT.begun").exists(), "step {step}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

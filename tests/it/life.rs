@@ -121,35 +121,6 @@ fn a_port_in_use_is_one_clear_line() {
 }
 
 #[test]
-fn a_locked_data_folder_is_one_clear_line() {
-    let first = Setup::new().start();
-    let mut second = Setup::new().prepare();
-    let config = std::fs::read_to_string(second.config()).unwrap();
-    let shared = first.data().display().to_string();
-    std::fs::write(second.config(), config.replace(&second.data().display().to_string(), &shared)).unwrap();
-    let log = refusal(&mut second);
-    assert!(log.contains(&shared), "{log}");
-    assert!(log.contains("lock") || log.contains("in use") || log.contains("another"), "{log}");
-    // The first one goes on.
-    let id = first.client().event("a", "1");
-    first.client().look(&id);
-}
-
-#[test]
-fn an_unwritable_data_folder_is_one_clear_line() {
-    // The superuser may write anywhere, so the obstacle is one for everybody: a file where a folder is needed, and a
-    // file system that takes no folders.
-    for folder in ["webhookd.toml/data", "/proc/webhookd-test"] {
-        let mut daemon = Setup::new().prepare();
-        let folder = daemon.dir().join(folder).display().to_string();
-        let config = std::fs::read_to_string(daemon.config()).unwrap();
-        std::fs::write(daemon.config(), config.replace(&daemon.data().display().to_string(), &folder)).unwrap();
-        let log = refusal(&mut daemon);
-        assert!(log.contains(&folder), "{log}");
-    }
-}
-
-#[test]
 fn a_bad_secret_is_one_clear_line_that_does_not_show_it() {
     for secret in ["whsec_not*base64*at*all", "whsec_c2hvcnQ=", "whsk_c2hvcnQ="] {
         let lines = format!("url = \"http://127.0.0.1:9/\"\nsecret = \"{secret}\"");

@@ -1,6 +1,8 @@
 //! What the daemon tells about itself: log lines without secrets and payloads, metrics that can be read.
 
-use crate::kit::{Answer, Receiver, SECRET, SECRET_NEXT, Setup, eventually};
+use std::time::Duration;
+
+use crate::kit::{Answer, Receiver, SECRET, SECRET_NEXT, Setup, eventually, never};
 
 #[test]
 fn secrets_and_payloads_never_reach_the_log() {
@@ -147,4 +149,31 @@ fn a_weaker_durability_is_said_at_start() {
     let told = log.lines().find(|line| line.contains("WARN") && line.contains("durability"));
     assert!(told.is_some(), "{log}");
     daemon.client().event("a", "1");
+}
+
+#[test]
+fn blob_files_of_the_storage_engine_are_told_at_the_start_and_whenever_there_are_more() {
+    let mut daemon = Setup::new().start();
+    daemon.client().event("a", "1");
+    assert!(daemon.stop().success());
+    let log_of =
+        |log: &str| log.lines().filter(|line| line.contains("has made blob files")).map(str::to_owned).collect();
+    let none: Vec<String> = log_of(&daemon.log());
+    assert!(none.is_empty(), "{none:?}");
+    let folder = daemon.data().join("outbox/00000001");
+    std::fs::write(folder.join("blobs/0000"), b"x").unwrap();
+    daemon.run();
+    let metric = |count: u32| {
+        let line = format!("webhookd_outbox_blob_files {count}");
+        daemon.client().get("/metrics").expect(200).text().lines().any(|found| found == line)
+    };
+    assert!(metric(1), "the start counts them");
+    let lines: Vec<String> = log_of(&daemon.log());
+    assert!(lines.len() == 1 && lines[0].contains(" ERROR "), "{lines:?}");
+    assert!(lines[0].contains(folder.to_str().unwrap()) && lines[0].contains("store export"), "{lines:?}");
+    never(Duration::from_millis(2_500), "it is told again and again", || log_of(&daemon.log()) != lines);
+    std::fs::write(folder.join("blobs/0001"), b"x").unwrap();
+    eventually("more are counted", || metric(2).then_some(()));
+    let lines: Vec<String> = log_of(&daemon.log());
+    assert!(lines.len() == 2 && lines[1].contains("count=2"), "{lines:?}");
 }

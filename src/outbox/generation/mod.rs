@@ -249,6 +249,11 @@ impl Generation {
         }
     }
 
+    /// Whether it is only read: the engine could not open it.
+    pub(in crate::outbox) fn is_read_only(&self) -> bool {
+        matches!(self.shelf, Shelf::Carved(_))
+    }
+
     /// Whether it was saved from a damaged one.
     pub(in crate::outbox) fn rescued(&self) -> bool {
         self.rescued
@@ -421,13 +426,14 @@ impl Generation {
                 self.writable()?.engine()?.remove(&found)?;
                 continue;
             }
-            let first = keys::number(&found).and_then(|first| u32::try_from(first).ok()).unwrap_or(0);
-            tail.seq = first + rows;
+            let first = keys::number(&found).and_then(|first| u32::try_from(first).ok());
+            let end = first.and_then(|first| first.checked_add(rows));
+            tail.seq = end.ok_or_else(|| self.damaged("the last pack of event heads has no such number".to_owned()))?;
             break;
         }
         if let Some((found, value)) = self.shelf.last(keys::BODY)? {
             let piece = self.open_value(&found, &value)?;
-            tail.offset = keys::number(&found).unwrap_or(0) + piece.len() as u64;
+            tail.offset = keys::number(&found).unwrap_or(0).saturating_add(piece.len() as u64);
         }
         *self.tail() = tail;
         self.find_next_packs()
@@ -435,11 +441,15 @@ impl Generation {
 
     fn find_next_packs(&self) -> Result<(), StoreError> {
         let next = |last: Option<(Key, Value)>| {
-            last.and_then(|(found, _)| keys::number(&found)).map_or(0, |number| number as u32 + 1)
+            let Some((found, _)) = last else { return Ok(0) };
+            // A number that wrapped round would be given again, over what is there.
+            let next = keys::number(&found).and_then(|number| u32::try_from(number.checked_add(1)?).ok());
+            next.ok_or_else(|| self.damaged("the last pack of states or attempts has no such number".to_owned()))
         };
         let (state_pack, attempt_pack) = (self.shelf.last(keys::STATES)?, self.shelf.last(keys::ATTEMPTS)?);
+        let (state_pack, attempt_pack) = (next(state_pack)?, next(attempt_pack)?);
         let mut tail = self.tail();
-        (tail.state_pack, tail.attempt_pack) = (next(state_pack), next(attempt_pack));
+        (tail.state_pack, tail.attempt_pack) = (state_pack, attempt_pack);
         Ok(())
     }
 }

@@ -12,7 +12,6 @@ use crate::model::roster::EndpointNo;
 use crate::model::text::{EventId, EventType, OrderingKey};
 use crate::outbox::ReadError;
 use crate::outbox::engine::Value;
-use crate::outbox::ids;
 use crate::outbox::keys::{self, Key, key};
 use crate::outbox::rows::{self, AttemptRow, DoneRow, Extras, HeadRow, SealRow, StateRow};
 
@@ -206,7 +205,7 @@ impl Generation {
     /// The hashes of all ids and keys, each with its event's number.
     pub(in crate::outbox) fn ids(&self) -> Result<HashMap<u64, u32>, ReadError> {
         let mut known = HashMap::new();
-        self.scan_heads(|seq, row| known.extend(ids::of(row.id, row.idempotency_key).map(|hash| (hash, seq))))?;
+        self.scan_heads(|seq, row| known.extend(row.id_hashes().map(|hash| (hash, seq))))?;
         Ok(known)
     }
 

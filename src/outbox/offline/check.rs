@@ -169,7 +169,9 @@ pub(super) fn folder_faults(folder: &Folder, format: Option<String>, places: &[(
     let there: BTreeSet<u32> = places.iter().map(|(no, _)| *no).collect();
     match roll::numbers(folder) {
         Some(numbers) => {
-            let missing: Vec<u32> = numbers.difference(&there).copied().collect();
+            // Where a crash came while one was removed, that one is on the list still.
+            let removed = folder.half_removed().unwrap_or_default();
+            let missing: Vec<u32> = numbers.difference(&there).filter(|no| !removed.contains(no)).copied().collect();
             let remedy = if there.is_empty() {
                 "restore them from a backup; without any of them webhookd does not start, unless the whole folder is removed"
             } else {
@@ -177,7 +179,10 @@ pub(super) fn folder_faults(folder: &Folder, format: Option<String>, places: &[(
             };
             faults.extend(missing.iter().map(|no| Fault::new(format!("generation {no} is missing"), remedy)));
         }
-        None if there.is_empty() && !folder.roll().exists() => {}
+        None if there.is_empty() => faults.push(Fault::new(
+            "there is no generation, and the file generations, which lists them, is missing or damaged",
+            "restore the folder from a backup; as it is webhookd does not start on it",
+        )),
         None => faults.push(Fault::new(
             "the file generations, which tells how many there must be, is missing or damaged",
             "start webhookd: it makes it anew of those that are there; whether others are missing nobody can tell",

@@ -510,7 +510,7 @@ fn a_body_that_is_damaged_costs_its_events_alone_and_they_are_told() {
 
 #[test]
 fn what_a_crash_left_of_a_rescue_is_read_as_the_next_start_would() {
-    let (_temp, dir) = folder(20);
+    let (_temp, dir) = folder(40);
     let (before, _) = fetch(&dir);
     let (first, rescued) = (dir.join("outbox/00000001"), dir.join("outbox/00000001.rescued"));
     fs::rename(&first, &rescued).unwrap();
@@ -523,9 +523,20 @@ fn what_a_crash_left_of_a_rescue_is_read_as_the_next_start_would() {
     let report = look(&dir);
     assert!(report.is_sound());
     assert_eq!(report.notes.len(), 2);
+    // One that was being removed is on the list still.
+    let removed = dir.join("outbox/00000002.removed");
+    fs::rename(dir.join("outbox/00000002"), &removed).unwrap();
+    assert!(look(&dir).is_sound());
+    fs::remove_dir_all(&removed).unwrap();
+    finds(&dir, "generation 2 is missing");
     // What lies set aside is told until somebody has looked.
     fs::create_dir(dir.join("outbox/00000001.damaged")).unwrap();
     let report = look(&dir);
     assert!(!report.is_sound());
     assert_eq!(report.set_aside[0].generation, 1);
+    // Without any generation, and without the list of them, the daemon does not start.
+    fs::remove_dir_all(dir.join("outbox")).unwrap();
+    fs::create_dir(dir.join("outbox")).unwrap();
+    fs::remove_file(dir.join("generations")).unwrap();
+    finds(&dir, "there is no generation");
 }

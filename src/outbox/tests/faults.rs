@@ -8,14 +8,14 @@ use super::super::index;
 use super::*;
 
 impl Open {
-    fn store(&self) -> &Arc<Store> {
+    pub(super) fn store(&self) -> &Arc<Store> {
         &self.opened.outbox.inner.store
     }
 
     /// Lets the clock run until every generation that is in doubt is mended.
-    async fn mended(&self, clock: &ManualClock) {
+    pub(super) async fn mended(&self, clock: &ManualClock) {
         for _ in 0..400 {
-            if !self.store().slots().iter().any(|slot| slot.in_doubt()) {
+            if !self.store().slots().iter().any(|slot| slot.handle().doubt.is_some()) {
                 return;
             }
             clock.advance_ms(1_000);

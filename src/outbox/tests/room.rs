@@ -6,7 +6,7 @@ use super::*;
 
 impl Bench {
     /// Lets the clock run until `holds`.
-    async fn until(&self, what: &str, mut holds: impl FnMut() -> bool) {
+    pub(super) async fn until(&self, what: &str, mut holds: impl FnMut() -> bool) {
         for _ in 0..400 {
             if holds() {
                 return;

@@ -4,6 +4,7 @@ mod client;
 mod daemon;
 mod receiver;
 mod signature;
+mod tmpfs;
 
 use std::future::Future;
 use std::sync::OnceLock;
@@ -13,6 +14,7 @@ pub(crate) use client::{Client, Reply};
 pub(crate) use daemon::{Daemon, Setup, binary, free_port};
 pub(crate) use receiver::{Act, Answer, Received, Receiver};
 pub(crate) use signature::{ed25519_fits, hmac_fits};
+pub(crate) use tmpfs::Tmpfs;
 
 /// How long a test waits for something that ought to come soon. Generous: the machine may be busy with other tests.
 pub(crate) const SOON: Duration = Duration::from_secs(30);
