@@ -93,7 +93,7 @@ async fn ids_of_sealed_generations_are_known_with_their_file_without_it_and_with
     let store = &open.opened.outbox.inner.store;
     let file = |n: u32| store.folder().generation(n).join("ids");
     // The last one is sealed after its event was acknowledged.
-    while !file(6).exists() {
+    while std::fs::metadata(file(6)).map_or(0, |file| file.len()) == 0 {
         tokio::task::yield_now().await;
     }
     for n in 0..6 {
