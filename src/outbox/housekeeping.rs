@@ -138,12 +138,23 @@ impl Writer {
         if now < self.mend_again {
             return;
         }
-        if let Err(error) = self.store.mend(slot, self.clock.wall()) {
-            // It takes reading and writing a whole generation, so it is not tried all the time.
-            self.mend_again = now.plus_ms(MEND_AGAIN_MS);
-            tracing::warn!(generation = no, %error, "a damaged generation could not be mended yet; it is tried again");
-            if !self.store.disk_works() {
-                self.trouble = Some(error.to_string());
+        match self.store.mend(slot, self.clock.wall()) {
+            Ok(waiting) if waiting.is_empty() => {}
+            Ok(waiting) => {
+                tracing::warn!(
+                    generation = no,
+                    deliveries = waiting.len(),
+                    "what had become of these deliveries is lost with what was damaged; they are made again"
+                );
+                let _ = self.news.blocking_send(News::Revived(waiting));
+            }
+            Err(error) => {
+                // It takes reading and writing a whole generation, so it is not tried all the time.
+                self.mend_again = now.plus_ms(MEND_AGAIN_MS);
+                tracing::warn!(generation = no, %error, "a damaged generation could not be mended yet; it is tried again");
+                if !self.store.disk_works() {
+                    self.trouble = Some(error.to_string());
+                }
             }
         }
     }
@@ -185,8 +196,10 @@ impl Writer {
             if slot.is_sealed() || slot.in_doubt() || Some(slot.no()) == current {
                 continue;
             }
-            if !self.store.is_open(slot.no()) {
-                // Opening a large one takes a second, in which no event would be taken.
+            // Opening a large one takes a second, in which no event would be taken. But where a commit failed, sealing is what
+            // keeps its events, which were refused, from coming back after a crash.
+            let urgent = slot.handle().know_only.is_some();
+            if !urgent && !self.store.is_open(slot.no()) {
                 self.readers.try_job(move |store| drop(store.open(&slot)));
                 continue;
             }

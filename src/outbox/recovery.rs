@@ -226,7 +226,8 @@ impl Fold {
 /// Reads heads and states of a generation, no bodies.
 pub(super) fn fold_generation(generation: &Generation, now: UnixMs) -> Result<Fold, super::ReadError> {
     let seal = generation.sealed()?;
-    let done = generation.done()?;
+    // Of one that was rescued, what was done may be what is lost.
+    let done = if generation.rescued() { None } else { generation.done()? };
     let mut life = Life::unknown(now);
     life.last_at = seal.map_or(UnixMs(0), |seal| seal.last_at);
     life.changed_at = done.unwrap_or(now);

@@ -14,17 +14,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 
 use super::damage::Damage;
 use super::disk::SharedDisk;
-use super::filter::Filter;
 use super::folder::Folder;
 use super::generation::Head;
 use super::lending::RESCUES_MAX;
 use super::recent::Recent;
+use super::recovery::{self, Fold};
 use super::rescue::{Doubt, Rescue};
 use super::roll::Roll;
-use super::slot::Slot;
+use super::slot::{Ids, Slot};
 use super::{StoreError, index};
 use crate::clock::UnixMs;
-use crate::model::delivery::EventRef;
+use crate::model::delivery::{EventRef, Waiting};
 use crate::model::roster::Roster;
 use crate::observe::Metrics;
 use crate::observe::happening::{BlobFilesFound, GenerationDamaged};
@@ -202,13 +202,14 @@ impl Store {
     }
 
     /// Mends a generation that is in doubt: what is left of it takes its place. Only the thread that writes may ask for it,
-    /// and only when it has let go of the generation itself.
+    /// and only when it has let go of the generation itself. Returns deliveries that wait in it and that nobody has scheduled:
+    /// what had become of them is lost.
     ///
     /// # Errors
     /// Where the disk refuses; it is in doubt still.
-    pub(super) fn mend(&self, slot: &Slot, now: UnixMs) -> Result<(), StoreError> {
+    pub(super) fn mend(&self, slot: &Slot, now: UnixMs) -> Result<Vec<Waiting>, StoreError> {
         let mut handle = slot.handle();
-        let Some(doubt) = handle.doubt.clone() else { return Ok(()) };
+        let Some(doubt) = handle.doubt.clone() else { return Ok(Vec::new()) };
         handle.generation = Weak::new();
         self.recent().forget(slot.no());
         let rescue = Rescue { folder: &self.folder, roster: &self.roster, disk: &self.disk, now };
@@ -219,7 +220,8 @@ impl Store {
             drop(handle);
             self.slots.write().unwrap_or_else(PoisonError::into_inner).remove(&slot.no());
             self.tell_damage(damage, true);
-            return self.roll().remove(slot.no()).map_err(io);
+            self.roll().remove(slot.no()).map_err(io)?;
+            return Ok(Vec::new());
         }
         let damage = rescue.rescue(slot.no(), &doubt)?;
         handle.doubt = None;
@@ -230,9 +232,18 @@ impl Store {
         self.tell_damage(damage, true);
         slot.life(|life| life.summarised = false);
         // What was saved is sealed. Its ids stay as they are known until it has been opened.
-        let ids = self.open(slot)?.ids()?;
-        slot.set_filter(Filter::over(ids.into_keys().collect::<Vec<_>>().into_iter()));
-        Ok(())
+        let Fold { waiting, ids, .. } = recovery::fold_generation(&*self.open(slot)?, now)?;
+        if let Ids::Sealed(filter) = ids {
+            slot.set_filter(filter);
+        }
+        let scheduled = slot.life(|life| {
+            life.marked_done = false;
+            let scheduled = life.pending;
+            life.pending = scheduled.max(waiting.len() as u64);
+            scheduled
+        });
+        // Where some are scheduled, nobody can tell which: the others are made after the next start.
+        Ok(if scheduled == 0 { waiting } else { Vec::new() })
     }
 
     /// The event under a hash of an id or key, in the generations from `from` on, newest first, whose head `fits`.

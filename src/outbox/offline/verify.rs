@@ -96,7 +96,7 @@ pub(super) fn verify(generation: &Generation) -> Verified {
         verified.fault(what, EXPORT);
     }
     match generation.done() {
-        Ok(Some(_)) if !verified.waiting.is_empty() => {
+        Ok(Some(_)) if !generation.rescued() && !verified.waiting.is_empty() => {
             let pending = verified.waiting.len();
             let what =
                 format!("it is marked as finished, and {pending} deliveries in it are pending: nobody would make them");

@@ -205,7 +205,9 @@ impl World {
 
     fn heard(&self, cut_before: bool) -> Heard {
         let limited = self.setup.size_bytes_max != u64::MAX;
-        Heard { now: self.now(), cut: cut_before || self.cut(), calm: self.calm() && !limited }
+        // A damaged generation may be met by looking for an id, and is mended while the request is refused.
+        let calm = self.calm() && !limited && !self.life().damaged;
+        Heard { now: self.now(), cut: cut_before || self.cut(), calm }
     }
 }
 
