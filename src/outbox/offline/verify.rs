@@ -96,7 +96,11 @@ pub(super) fn verify(generation: &Generation) -> Verified {
         verified.fault(what, EXPORT);
     }
     match generation.done() {
-        Ok(Some(_)) if !generation.rescued() && !verified.waiting.is_empty() => {
+        // Of one that was rescued the start does not believe it.
+        Ok(Some(_))
+            if !generation.sealed().is_ok_and(|seal| seal.is_some_and(|seal| seal.rescued))
+                && !verified.waiting.is_empty() =>
+        {
             let pending = verified.waiting.len();
             let what =
                 format!("it is marked as finished, and {pending} deliveries in it are pending: nobody would make them");

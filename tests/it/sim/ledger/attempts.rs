@@ -20,6 +20,9 @@ pub(crate) enum LaneState {
     Disabled,
 }
 
+/// An endpoint is closed by an answer once that is stored; at the next rest it is.
+const ONCE_STORED: i128 = i128::MAX;
+
 /// An endpoint's account.
 #[derive(Debug)]
 pub(super) struct Lane {
@@ -132,6 +135,8 @@ impl Ledger {
                     Some(format!("and it is the one after {}", last.progress.made))
                 } else {
                     match delivery.due {
+                        // Where it lies could not be told at the start, if that was damaged.
+                        None if shaky => None,
                         None => Some("and is not on the schedule".to_owned()),
                         Some((due, _)) if due > now.mono => Some(format!("{} ms early", due.since(now.mono))),
                         Some(_) => None,
@@ -196,10 +201,10 @@ impl Ledger {
                 delivery.taken += 1;
                 self.counts.taken += 1;
                 if last {
-                    lane.close(LaneState::Disabled, i128::from(ended.mono.0));
+                    lane.close(LaneState::Disabled, ONCE_STORED);
                 }
             }
-            Meaning::Disabled => lane.close(LaneState::Disabled, i128::from(ended.mono.0)),
+            Meaning::Disabled => lane.close(LaneState::Disabled, ONCE_STORED),
             Meaning::Again(hint_ms, true) => {
                 let first = policy.waits_ms.first().copied().unwrap_or(5_000);
                 let until = ended.mono.plus_ms(first.max(hint_ms.unwrap_or(0).min(policy.retry_after_ms_max)));
@@ -235,8 +240,11 @@ impl Ledger {
     }
 
     /// At a rest without a crash the last state is the only one.
-    pub(crate) fn lanes_are_settled(&mut self) {
+    pub(crate) fn lanes_are_settled(&mut self, now: Now) {
         for lane in &mut self.lanes {
+            if lane.closed == Some(ONCE_STORED) {
+                lane.closed = Some(i128::from(now.mono.0));
+            }
             if lane.closed.is_some() && lane.states.len() > 1 {
                 lane.states.remove(&LaneState::Active);
             }

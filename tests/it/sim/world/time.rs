@@ -9,7 +9,7 @@ impl World {
         self.rest_in(Rest::Running);
         let now = self.now();
         if self.calm() && !self.cut() && heard {
-            self.ledger().lanes_are_settled();
+            self.ledger().lanes_are_settled(now);
             self.ledger().at_rest(now);
         }
     }

@@ -172,6 +172,7 @@ fn an_attempt_to_an_endpoint_that_is_gone_is_found() {
         let mut case = Case::new();
         let (one, other) = (case.stored("a"), case.stored("b"));
         case.attempt(one, 0, 1, answer);
+        case.ledger.lanes_are_settled(case.now);
         case.pass(1);
         case.begin(other, 0, 1);
         case.breached("though its endpoint is");
