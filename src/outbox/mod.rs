@@ -294,7 +294,7 @@ impl Outbox {
         let bytes = u32::try_from(bytes.min(WRITER_QUEUE_BYTES_MAX)).unwrap_or(u32::MAX);
         let permit = Arc::clone(&inner.waiting_bytes).try_acquire_many_owned(bytes).map_err(|_| AcceptError::Busy)?;
         // Ids of long ago are looked up here, on a reading thread, so that the writer never waits for an old generation.
-        let horizon = inner.store.newest();
+        let horizon = inner.store.horizon();
         let (events, known) = if events.iter().any(|new| commit::needs_disk(&inner.store, new, horizon)) {
             self.look_up(events).await?
         } else {

@@ -289,6 +289,13 @@ impl Store {
         slots.values().any(|slot| (slot.no() < horizon || slot.is_sealed()) && slot.may_hold(hash))
     }
 
+    /// The newest generation that there is: whatever is stored from now on goes there, or to a newer one. Numbers may have been
+    /// given since that did not last.
+    pub(super) fn horizon(&self) -> u32 {
+        let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
+        slots.last_key_value().map_or(0, |(no, _)| *no)
+    }
+
     /// The number of the newest generation that there is or ever was.
     pub(super) fn newest(&self) -> u32 {
         self.roll().newest()

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::super::roll::Roll;
 use super::*;
 
 fn summary_of(bench: &Bench, no: u32) -> PathBuf {
@@ -106,5 +107,28 @@ async fn ids_of_sealed_generations_are_known_with_their_file_without_it_and_with
     for n in 0..6 {
         assert!(open.accept(vec![event(n)]).await.unwrap()[0].duplicate, "e{n}");
         assert!(file(n as u32 + 1).exists(), "e{n}: it is written anew where it was missing");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_requests_with_one_id_at_once_one_is_stored_also_where_numbers_of_generations_were_given_in_vain() {
+    for _ in 0..20 {
+        let mut bench = Bench::new();
+        bench.generation_bytes = 1_500;
+        {
+            let open = bench.open();
+            open.accept(vec![open.event("first", b"1", &["a"])]).await.unwrap();
+            let mut roll = Roll::open(open.opened.outbox.inner.store.folder(), &[1]).0;
+            roll.add(7).unwrap();
+            roll.remove(7).unwrap();
+            open.opened.outbox.close().await;
+        }
+        let open = bench.open();
+        let outbox = &open.opened.outbox;
+        // It fills the generation that is gone on with.
+        let event = || outbox.accept(vec![open.event("twin", &body(0, 2_000), &["a"])]);
+        let (one, two, three) = tokio::join!(event(), event(), event());
+        let fresh = [one, two, three].into_iter().filter(|one| !one.as_ref().unwrap()[0].duplicate).count();
+        assert_eq!(fresh, 1);
     }
 }
