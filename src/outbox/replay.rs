@@ -18,6 +18,8 @@ impl Writer {
         for delivery in deliveries {
             by_generation.entry(delivery.event.generation).or_default().push(*delivery);
         }
+        // What the disk refused before comes first: the attempts that these rows count are told there.
+        self.write_owed();
         let (mut revived, mut failed) = (Vec::new(), false);
         for (no, deliveries) in by_generation {
             let Some(slot) = self.store.slot(no) else { continue };
@@ -27,7 +29,11 @@ impl Writer {
             });
             let written = written.and_then(|(settlements, generation)| {
                 slot.life(|life| life.pending += settlements.len() as u64);
-                let written = self.write_revived(&slot, &generation, &settlements);
+                let written = if self.outcomes.owed_to(no).next().is_some() {
+                    Err(StoreError::Resting)
+                } else {
+                    self.write_revived(&slot, &generation, &settlements)
+                };
                 if written.is_err() {
                     // They are on the schedule, so they must stand on the disk before long.
                     self.owe(settlements);

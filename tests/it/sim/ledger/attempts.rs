@@ -20,7 +20,7 @@ pub(crate) enum LaneState {
     Disabled,
 }
 
-/// An endpoint is closed by an answer once that is stored; at the next rest it is.
+/// An endpoint is closed by an answer once that is stored; at the next rest it is. So it is with a hold.
 const ONCE_STORED: i128 = i128::MAX;
 
 /// An endpoint's account.
@@ -209,7 +209,7 @@ impl Ledger {
                 let first = policy.waits_ms.first().copied().unwrap_or(5_000);
                 let until = ended.mono.plus_ms(first.max(hint_ms.unwrap_or(0).min(policy.retry_after_ms_max)));
                 if lane.held.is_none_or(|(_, known)| known < until) {
-                    lane.held = Some((ended.mono, until));
+                    lane.held = Some((MonoMs(u64::MAX), until));
                 }
             }
             Meaning::Again(_, false) | Meaning::Dead(_) => {}
@@ -244,6 +244,9 @@ impl Ledger {
         for lane in &mut self.lanes {
             if lane.closed == Some(ONCE_STORED) {
                 lane.closed = Some(i128::from(now.mono.0));
+            }
+            if let Some((since, _)) = &mut lane.held {
+                *since = now.mono.min(*since);
             }
             if lane.closed.is_some() && lane.states.len() > 1 {
                 lane.states.remove(&LaneState::Active);
