@@ -40,9 +40,9 @@
 //! [`Opened::news`].
 //!
 //! # Recovery
-//! At the start a generation with a summary is not opened at all, and of the others only the newest in sled. Of these heads without the flag of a finished commit
-//! are dropped (nobody was told that they were stored), states are folded over the heads, bodies are not touched; and every
-//! delivery that is not finished is told to the scheduler (`recovery.rs`).
+//! At the start a generation with a summary is not opened at all, and of the others only the newest in sled. Of these heads
+//! without the flag of a finished commit are dropped (nobody was told that they were stored), states are folded over the
+//! heads, bodies are not touched; and every delivery that is not finished is told to the scheduler (`recovery.rs`).
 //!
 //! # Faults
 //! | fault | what happens |

@@ -7,8 +7,8 @@ use super::generation::Generation;
 
 /// Generations that are open in the engine at once, unless more are in use: the one that takes events, and the one before it.
 const ENGINES_MAX: usize = 2;
-/// Records of open sealed generations that are kept track of at once, about 60 bytes each …
-const RECORDS_MAX: usize = 400_000;
+/// Records of open sealed generations that are kept track of at once, about 40 bytes each …
+const RECORDS_MAX: usize = 1_500_000;
 /// … unless these few have more.
 const OPEN_MIN: usize = 4;
 /// Rounds of housekeeping after which one that nobody uses is closed.

@@ -29,7 +29,7 @@ impl Writer {
             });
             let written = written.and_then(|(settlements, generation)| {
                 slot.life(|life| life.pending += settlements.len() as u64);
-                let written = if self.outcomes.owed_to(no).next().is_some() {
+                let written = if !settlements.is_empty() && self.outcomes.owed_to(no).next().is_some() {
                     Err(StoreError::Resting)
                 } else {
                     self.write_revived(&slot, &generation, &settlements)

@@ -106,7 +106,8 @@ impl Sealed {
         let offset = if (value.len() as u64) > left { later.end + left } else { later.end };
         later.file.write_all_at(value, offset)?;
         later.end = offset + value.len() as u64;
-        self.carved.learn_later(key, record.epoch, offset, value.len())
+        self.carved.learn_later(key, record.epoch, offset, value.len());
+        Ok(())
     }
 
     fn open_later(&self) -> io::Result<Later> {
