@@ -7,6 +7,8 @@ use super::generation::Generation;
 
 /// Generations that are open in the engine at once, unless more are in use: the one that takes events, and the one before it.
 const ENGINES_MAX: usize = 2;
+/// Sealed generations that are open at once: each takes four file descriptors.
+const OPEN_MAX: usize = 64;
 /// Records of open sealed generations that are kept track of at once, about 40 bytes each …
 const RECORDS_MAX: usize = 1_500_000;
 /// … unless these few have more.
@@ -108,9 +110,7 @@ impl Recent {
             return self.open.iter().position(in_engine);
         }
         let others = self.open.len() - engines;
-        if records <= RECORDS_MAX || others <= OPEN_MIN {
-            return None;
-        }
-        self.open.iter().position(|open| !in_engine(open))
+        let too_many = others > OPEN_MAX || (records > RECORDS_MAX && others > OPEN_MIN);
+        if too_many { self.open.iter().position(|open| !in_engine(open)) } else { None }
     }
 }
