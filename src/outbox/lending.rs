@@ -121,13 +121,38 @@ impl Store {
         }
     }
 
-    /// Reads in a generation; `None` where it was removed meanwhile. Damage that is met puts it in doubt.
+    /// Reads in a generation; `None` where it was removed meanwhile. Damage that is met puts it in doubt. One that is in doubt
+    /// already is read off its file where that lacks nothing: what a crash tore may be more than the engine wants to see.
     pub(super) fn read<T>(
         &self,
         slot: &Slot,
         act: impl FnOnce(&Arc<Generation>) -> Result<T, ReadError>,
     ) -> Result<Option<T>, StoreError> {
-        let generation = match self.open(slot) {
+        let opened = self.open(slot);
+        if matches!(opened, Err(StoreError::InDoubt { .. }))
+            && let Some(generation) = self.read_in_doubt(slot)
+        {
+            return Ok(Some(act(&Arc::new(generation))?));
+        }
+        self.read_opened(slot, opened, act)
+    }
+
+    /// As [`Store::read`], but one that is in doubt has to be mended first.
+    pub(super) fn read_sound<T>(
+        &self,
+        slot: &Slot,
+        act: impl FnOnce(&Arc<Generation>) -> Result<T, ReadError>,
+    ) -> Result<Option<T>, StoreError> {
+        self.read_opened(slot, self.open(slot), act)
+    }
+
+    fn read_opened<T>(
+        &self,
+        slot: &Slot,
+        opened: Result<Arc<Generation>, StoreError>,
+        act: impl FnOnce(&Arc<Generation>) -> Result<T, ReadError>,
+    ) -> Result<Option<T>, StoreError> {
+        let generation = match opened {
             Ok(generation) => generation,
             Err(StoreError::Gone) => return Ok(None),
             Err(error) => return Err(error),
@@ -147,6 +172,17 @@ impl Store {
             }
             error
         })
+    }
+
+    /// A generation that is in doubt, as its file tells it, where that lacks nothing: until it is mended.
+    fn read_in_doubt(&self, slot: &Slot) -> Option<Generation> {
+        let know_only = slot.handle().know_only;
+        let generation =
+            caution::open_to_read(&self.folder.generation(slot.no()), &self.identity(slot.no()), know_only).ok()?;
+        if let Some(events) = know_only {
+            generation.know_only(events);
+        }
+        Some(generation)
     }
 
     /// Whether an error tells of damage to a generation, and not of a disk that refuses everything for a while.

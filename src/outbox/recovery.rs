@@ -171,7 +171,7 @@ pub(super) fn find(store: &Store, no: u32, now: UnixMs) -> Result<Found, StoreEr
     }
     let read = |slot: &Arc<Slot>| {
         let mut fold = None;
-        let generation = store.read(slot, |generation| {
+        let generation = store.read_sound(slot, |generation| {
             fold = Some(fold_generation(generation, now)?);
             Ok(Arc::clone(generation))
         })?;
