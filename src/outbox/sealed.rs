@@ -112,7 +112,6 @@ impl Sealed {
 
     fn open_later(&self) -> io::Result<Later> {
         let path = later_path(&self.dir);
-        let named = path.exists();
         let file = File::options().read(true).write(true).create(true).truncate(false).open(&path)?;
         let end = file.metadata()?.len();
         self.carved.read_later_from(file.try_clone()?);
@@ -120,7 +119,8 @@ impl Sealed {
         for offset in self.carved.left_out_of_later() {
             file.write_all_at(&[0; frame::MARK_BYTES], *offset)?;
         }
-        Ok(Later { file, end, named })
+        // Whoever made the file may have been killed before its name was durable.
+        Ok(Later { file, end, named: false })
     }
 
     /// Makes everything written so far durable.
