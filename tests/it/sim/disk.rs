@@ -237,7 +237,8 @@ pub(crate) fn damage(data: &Path, random: &mut fastrand::Rng) -> Option<(u32, St
             fs::remove_file(&db).ok()?;
             "db deleted".to_owned()
         }
-        8 if found.len() > 1 => {
+        // Not amid its rescue: whoever deletes by hand what is just being replaced makes half a copy the only one.
+        8 if found.len() > 1 && !dir.with_extension("rescued").exists() => {
             fs::remove_dir_all(&dir).ok()?;
             "folder deleted".to_owned()
         }
