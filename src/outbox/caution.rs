@@ -37,8 +37,8 @@ pub(super) fn open(
     know_only: Option<u32>,
 ) -> Result<Generation, StoreError> {
     let engine = || Generation::open(dir, identity.clone(), Arc::clone(disk));
-    // One that is just being made. Where a crash came amid that, it never held anything.
     let io = |what| move |source| StoreError::Io { what, generation: identity.no, source };
+    // One that is just being made. Where a crash came amid that, it never held anything.
     if !dir.join("db").try_exists().map_err(io("cannot find the database of"))? {
         return engine();
     }
@@ -57,7 +57,6 @@ pub(super) fn open(
     if written_up(dir) {
         return engine();
     }
-    let io = |what| move |source| StoreError::Io { what, generation: identity.no, source };
     let (_, survey) = look_through(dir, identity, durable, know_only)?;
     if let Err(source) = fs::copy(dir.join("db"), copy_path(dir)) {
         let _ = fs::remove_file(copy_path(dir));

@@ -233,7 +233,7 @@ pub(super) fn fold_generation(generation: &Generation, now: UnixMs) -> Result<Fo
     life.changed_at = done.unwrap_or(now);
     life.marked_done = done.is_some();
     if done.is_some() && seal.is_some() {
-        let ids = Ids::Sealed(Filter::over(generation.ids()?.into_keys().collect::<Vec<_>>().into_iter()));
+        let ids = Ids::Sealed(Filter::over(generation.ids()?.keys().copied()));
         return Ok(Fold { life, ids, waiting: Vec::new() });
     }
     let mut states: HashMap<(u32, u16), State> = HashMap::new();
@@ -269,7 +269,7 @@ pub(super) fn fold_generation(generation: &Generation, now: UnixMs) -> Result<Fo
     life.last_at = life.last_at.max(last_at);
     life.disorder_ms = disorder_ms;
     let ids = match seal {
-        Some(_) => Ids::Sealed(Filter::over(known.into_keys().collect::<Vec<_>>().into_iter())),
+        Some(_) => Ids::Sealed(Filter::over(known.keys().copied())),
         None => Ids::Live(known),
     };
     Ok(Fold { life, ids, waiting })
