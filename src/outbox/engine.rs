@@ -300,6 +300,17 @@ fn remove_unfinished_conf(dir: &Path) -> Result<(), EngineError> {
     Ok(())
 }
 
+/// Opens a folder that was closed a moment ago: sled ends a database on a thread of its own.
+#[cfg(test)]
+pub(super) fn reopen(dir: &Path) -> Engine {
+    loop {
+        match Engine::open(dir, super::disk::RealDisk::shared()) {
+            Err(EngineError::InUse { .. }) => std::thread::yield_now(),
+            other => return other.unwrap(),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -308,16 +319,6 @@ mod tests {
 
     fn open(dir: &Path) -> Engine {
         Engine::open(dir, RealDisk::shared()).unwrap()
-    }
-
-    /// Opens a folder that was closed a moment ago: sled ends a database on a thread of its own.
-    fn reopen(dir: &Path) -> Engine {
-        loop {
-            match Engine::open(dir, RealDisk::shared()) {
-                Err(EngineError::InUse { .. }) => std::thread::yield_now(),
-                other => return other.unwrap(),
-            }
-        }
     }
 
     #[test]

@@ -422,7 +422,7 @@ async fn heads_of_a_commit_that_never_finished_are_dropped() {
     };
     {
         // The first of several packs of heads, as a crash in the middle of a commit leaves it.
-        let engine = engine::Engine::open(&dir, RealDisk::shared()).unwrap();
+        let engine = engine::reopen(&dir);
         let stored = engine.last(keys::HEADS).unwrap().unwrap().1;
         let mut payload = frame::open(&keys::key(keys::HEADS, 0), &stored).unwrap().to_vec();
         payload[0] = 0;

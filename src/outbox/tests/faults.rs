@@ -218,7 +218,7 @@ async fn what_the_engine_has_lost_is_taken_from_its_file() {
     }
     let dir = bench.dir.path().join("data");
     {
-        let engine = engine::Engine::open(&dir.join("outbox/00000001"), RealDisk::shared()).unwrap();
+        let engine = engine::reopen(&dir.join("outbox/00000001"));
         engine.remove(&keys::key(keys::HEADS, 1)).unwrap();
         engine.sync().unwrap();
     }

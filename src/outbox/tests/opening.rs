@@ -73,8 +73,7 @@ async fn a_number_past_the_last_one_is_damage_and_no_panic() {
         open.opened.outbox.close().await;
         drop(open);
         {
-            let engine =
-                engine::Engine::open(&bench.dir.path().join("data/outbox/00000001"), RealDisk::shared()).unwrap();
+            let engine = engine::reopen(&bench.dir.path().join("data/outbox/00000001"));
             for number in [u64::from(u32::MAX), u64::MAX] {
                 let key = keys::key(kind, number);
                 let payload = frame::open(&keys::key(keys::HEADS, 0), &heads[0]).unwrap();
@@ -127,7 +126,7 @@ async fn on_a_disk_that_refuses_an_old_generation_is_read_without_the_engine_and
     bench.disk.writes_fail.store(true, Ordering::Relaxed);
     open.store().forget(1, None);
     // The engine is let at no file that it cannot lock: here somebody else has it.
-    let engine = engine::Engine::open(&bench.dir.path().join("data/outbox/00000001"), RealDisk::shared()).unwrap();
+    let engine = engine::reopen(&bench.dir.path().join("data/outbox/00000001"));
     let read = {
         let store = Arc::clone(open.store());
         tokio::task::spawn_blocking(move || store.open(&store.slot(1).unwrap())).await.unwrap().unwrap()
