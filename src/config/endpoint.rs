@@ -7,16 +7,22 @@ use std::sync::Arc;
 use url::{Host, Url};
 
 use super::delivery::{self, Delivery};
-use super::keys::{BREAKER, ENDPOINT};
+use super::keys::{BREAKER, ENDPOINT, RATE_LIMIT};
 use super::reader::{Item, Reading, Table, named};
-use super::{Breaker, Endpoint, Format, Order, RateLimit, headers, signing, tls, units};
+use super::{Endpoint, Format, headers, signing, tls, units};
 use crate::limits;
 use crate::model::text::EndpointName;
+use crate::policy::breaker::BreakerRules;
+use crate::policy::order::{OnDead, Order};
+use crate::policy::rate::RateLimit;
 use crate::policy::routing::TypeFilter;
 
 const DAY_MS: u64 = 24 * 3600 * 1000;
 /// `breaker` where the config says nothing.
-const BREAKER_DEFAULT: Breaker = Breaker { failures: 20, cooldown_ms: 30_000 };
+const BREAKER_DEFAULT: BreakerRules =
+    BreakerRules { failures: 20, cooldown_ms: 30_000, cooldown_ms_max: COOLDOWN_MAX_MS_DEFAULT };
+/// The longest time between two probes where the config says nothing, in milliseconds.
+const COOLDOWN_MAX_MS_DEFAULT: u64 = 10 * 60 * 1000;
 /// `disable_after` where the config says nothing, in milliseconds.
 const DISABLE_AFTER_MS_DEFAULT: u64 = 5 * DAY_MS;
 
@@ -39,6 +45,7 @@ impl Endpoint {
             allow_networks: delivery.allow_networks.clone(),
             response_bytes_max: delivery.response_bytes_max,
             order: Order::None,
+            on_dead: OnDead::Skip,
             rate_limit: None,
             breaker: Some(BREAKER_DEFAULT),
             disable_after_ms: Some(DISABLE_AFTER_MS_DEFAULT),
@@ -100,10 +107,18 @@ fn read(
     let permanent = table.get("permanent").map(|item| read_permanent(reading, &item)).unwrap_or_default();
     let tls = tls_item.and_then(|item| tls::read(reading, &item));
     let order = table.word(reading, "order", &orders, Order::None);
+    let on_dead_words = [("skip", OnDead::Skip), ("block", OnDead::Block)];
+    let on_dead = table.word(reading, "on_dead", &on_dead_words, OnDead::Skip);
+    if let (Some(item), OnDead::Block, Order::None) = (table.get("on_dead"), on_dead, order) {
+        reading.error(
+            &item,
+            "it needs order = \"key\" or \"strict\": without an order nothing waits behind a dead delivery",
+        );
+    }
     let rate_limit = table.get("rate_limit").and_then(|item| read_rate_limit(reading, &item));
     let breaker = table.get("breaker").map_or(Some(BREAKER_DEFAULT), |item| read_breaker(reading, &item));
     let disable_after_ms = read_disable_after(reading, &table);
-    let endpoint = Endpoint {
+    Some(Endpoint {
         events: events.unwrap_or_default(),
         signing,
         format,
@@ -111,13 +126,12 @@ fn read(
         permanent,
         tls,
         order,
+        on_dead,
         rate_limit,
         breaker,
         disable_after_ms,
         ..Endpoint::new(name?, url?, &delivery)
-    };
-    warn_of_what_waits(reading, &table, &endpoint);
-    Some(endpoint)
+    })
 }
 
 /// The URL is never shown: its path and query may hold credentials.
@@ -217,10 +231,26 @@ fn read_permanent(reading: &mut Reading<'_>, item: &Item<'_>) -> Vec<u16> {
 }
 
 fn read_rate_limit(reading: &mut Reading<'_>, item: &Item<'_>) -> Option<RateLimit> {
+    if item.value.is_table() {
+        let table = Table::open(reading, item, &RATE_LIMIT)?;
+        let bursts = 1..=u64::from(limits::RATE_COUNT_MAX);
+        let burst = table.get("burst").and_then(|item| item.integer(reading, &bursts));
+        let Some(rate) = table.get("rate") else {
+            table.error(reading, "rate", "missing; write rate = \"100/s\"");
+            return None;
+        };
+        let rate = read_rate(reading, &rate)?;
+        let burst = burst.and_then(|burst| u32::try_from(burst).ok()).unwrap_or(rate.burst);
+        return Some(RateLimit { burst, ..rate });
+    }
+    read_rate(reading, item)
+}
+
+fn read_rate(reading: &mut Reading<'_>, item: &Item<'_>) -> Option<RateLimit> {
     let what = "a rate such as \"100/s\", \"600/m\" or \"1000/h\"";
     let text = item.text(reading, what)?;
     match units::parse_rate(text) {
-        Ok((count, per_ms)) if (1..=limits::RATE_COUNT_MAX).contains(&count) => Some(RateLimit { count, per_ms }),
+        Ok((count, per_ms)) if (1..=limits::RATE_COUNT_MAX).contains(&count) => Some(RateLimit::smooth(count, per_ms)),
         Ok(_) => {
             reading.expected(item, &format!("a rate of 1 to {} attempts", limits::RATE_COUNT_MAX));
             None
@@ -232,7 +262,7 @@ fn read_rate_limit(reading: &mut Reading<'_>, item: &Item<'_>) -> Option<RateLim
     }
 }
 
-fn read_breaker(reading: &mut Reading<'_>, item: &Item<'_>) -> Option<Breaker> {
+fn read_breaker(reading: &mut Reading<'_>, item: &Item<'_>) -> Option<BreakerRules> {
     if item.value.is_str() {
         if item.value.as_str() != Some("off") {
             reading.expected(item, "\"off\" or a table such as { failures = 20, cooldown = \"30s\" }");
@@ -245,7 +275,12 @@ fn read_breaker(reading: &mut Reading<'_>, item: &Item<'_>) -> Option<Breaker> {
     let failures = failures.flatten().and_then(|n| u32::try_from(n).ok()).unwrap_or(BREAKER_DEFAULT.failures);
     let cooldowns = 1..=limits::BREAKER_COOLDOWN_MS_MAX;
     let cooldown_ms = table.duration_ms(reading, "cooldown", &cooldowns, BREAKER_DEFAULT.cooldown_ms);
-    Some(Breaker { failures, cooldown_ms })
+    let longest = COOLDOWN_MAX_MS_DEFAULT.max(cooldown_ms);
+    let cooldown_ms_max = table.duration_ms(reading, "max_cooldown", &cooldowns, longest);
+    if cooldown_ms_max < cooldown_ms {
+        table.error(reading, "max_cooldown", "is shorter than the cooldown that it bounds");
+    }
+    Some(BreakerRules { failures, cooldown_ms, cooldown_ms_max })
 }
 
 fn read_disable_after(reading: &mut Reading<'_>, table: &Table<'_>) -> Option<u64> {
@@ -254,28 +289,4 @@ fn read_disable_after(reading: &mut Reading<'_>, table: &Table<'_>) -> Option<u6
         return None;
     }
     item.duration_ms(reading, &(1000..=limits::DISABLE_AFTER_MS_MAX))
-}
-
-/// Says which settings of an endpoint this version checks but does not act on yet. What is as good as off, or as the
-/// default, needs no word.
-fn warn_of_what_waits(reading: &mut Reading<'_>, table: &Table<'_>, endpoint: &Endpoint) {
-    let set = [
-        ("order", endpoint.order != Order::None, "deliveries go out as they come"),
-        ("rate_limit", endpoint.rate_limit.is_some(), "attempts are not held back"),
-        (
-            "breaker",
-            endpoint.breaker.is_some_and(|breaker| breaker != BREAKER_DEFAULT),
-            "each delivery is retried on its schedule",
-        ),
-        (
-            "disable_after",
-            endpoint.disable_after_ms.is_some_and(|ms| ms != DISABLE_AFTER_MS_DEFAULT),
-            "only a 410 disables an endpoint",
-        ),
-    ];
-    for (key, _, instead) in set.into_iter().filter(|(_, set, _)| *set) {
-        if let Some(item) = table.get(key) {
-            reading.warn(&item, &format!("this version checks {key} but does not act on it yet: {instead}"));
-        }
-    }
 }

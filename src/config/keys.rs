@@ -34,6 +34,7 @@ pub(super) static ENDPOINT: Keys = Keys {
         "format",
         "headers",
         "order",
+        "on_dead",
         "rate_limit",
         "breaker",
         "disable_after",
@@ -64,7 +65,9 @@ pub(super) static SIGN: Keys = Keys {
     ],
 };
 
-pub(super) static BREAKER: Keys = Keys { at: "endpoint.*.breaker", names: &["failures", "cooldown"] };
+pub(super) static BREAKER: Keys = Keys { at: "endpoint.*.breaker", names: &["failures", "cooldown", "max_cooldown"] };
+
+pub(super) static RATE_LIMIT: Keys = Keys { at: "endpoint.*.rate_limit", names: &["rate", "burst"] };
 
 pub(super) static ENDPOINT_TLS: Keys = Keys { at: "endpoint.*.tls", names: &["ca", "cert", "key"] };
 
@@ -73,7 +76,7 @@ pub(super) static SECRET: Keys = Keys { at: "endpoint.*.secret", names: &["file"
 
 /// Every table.
 pub(super) static ALL: &[&Keys] =
-    &[&ROOT, &API, &TOKEN, &STORAGE, &DELIVERY, &ENDPOINT, &SIGN, &BREAKER, &ENDPOINT_TLS, &SECRET];
+    &[&ROOT, &API, &TOKEN, &STORAGE, &DELIVERY, &ENDPOINT, &SIGN, &BREAKER, &RATE_LIMIT, &ENDPOINT_TLS, &SECRET];
 
 /// Keys of the contract that this version does not take, with what to do instead.
 static LATER: &[(&str, &str)] = &[

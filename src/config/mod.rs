@@ -44,6 +44,9 @@ pub use self::error::{ConfigError, ConfigErrors};
 pub use self::load::process_env;
 pub use self::reader::EnvLookup;
 use crate::model::text::EndpointName;
+pub use crate::policy::breaker::BreakerRules;
+pub use crate::policy::order::{OnDead, Order};
+pub use crate::policy::rate::RateLimit;
 use crate::policy::retry::RetryPolicy;
 use crate::policy::routing::TypeFilter;
 use crate::signature::Scheme;
@@ -159,10 +162,12 @@ pub struct Endpoint {
     pub response_bytes_max: usize,
     /// `order`
     pub order: Order,
+    /// `on_dead`
+    pub on_dead: OnDead,
     /// `rate_limit`
     pub rate_limit: Option<RateLimit>,
     /// `breaker`; `None`: off.
-    pub breaker: Option<Breaker>,
+    pub breaker: Option<BreakerRules>,
     /// `disable_after`, in milliseconds; `None`: off.
     pub disable_after_ms: Option<u64>,
 }
@@ -176,35 +181,6 @@ pub enum Format {
     Raw,
     /// A CloudEvents 1.0 structured-mode JSON object.
     CloudEvents,
-}
-
-/// `order`
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Order {
-    /// As they come.
-    None,
-    /// One at a time for each ordering key.
-    Key,
-    /// One at a time.
-    Strict,
-}
-
-/// `rate_limit`: so many attempts in so long.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RateLimit {
-    /// Attempts.
-    pub count: u32,
-    /// In this many milliseconds.
-    pub per_ms: u64,
-}
-
-/// `breaker`
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Breaker {
-    /// This many failures in a row open it.
-    pub failures: u32,
-    /// One probe each so many milliseconds.
-    pub cooldown_ms: u64,
 }
 
 /// `tls` of an endpoint: PEM files, read and parsed when the config is checked.

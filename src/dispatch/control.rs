@@ -6,6 +6,7 @@ use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 
 use super::health::EndpointHealth;
+use crate::config::Endpoint;
 use crate::model::endpoint::EndpointState;
 use crate::model::roster::{EndpointNo, Roster};
 use crate::outbox::Outbox;
@@ -34,6 +35,8 @@ pub enum ControlError {
 pub(super) enum Ask {
     /// How all endpoints of the config are doing.
     Health { reply: oneshot::Sender<Vec<EndpointHealth>> },
+    /// Another config.
+    Reload { endpoints: Vec<Arc<Endpoint>>, reply: oneshot::Sender<()> },
     /// A state that is persisted already.
     State { endpoint: EndpointNo, state: EndpointState, reply: oneshot::Sender<Option<EndpointHealth>> },
 }
@@ -73,6 +76,17 @@ impl Control {
     /// See [`ControlError`].
     pub async fn resume(&self, name: &str) -> Result<EndpointHealth, ControlError> {
         self.set(name, EndpointState::Active).await
+    }
+
+    /// Goes on with the endpoints of another config. Deliveries to those that are not among them are kept and wait; attempts
+    /// under way run to their end.
+    ///
+    /// # Errors
+    /// [`ControlError::Unavailable`] while the daemon stops.
+    pub async fn reload(&self, endpoints: Vec<Arc<Endpoint>>) -> Result<(), ControlError> {
+        let (reply, answer) = oneshot::channel();
+        self.asks.send(Ask::Reload { endpoints, reply }).await.map_err(|_| ControlError::Unavailable)?;
+        answer.await.map_err(|_| ControlError::Unavailable)
     }
 
     async fn set(&self, name: &str, state: EndpointState) -> Result<EndpointHealth, ControlError> {

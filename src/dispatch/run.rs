@@ -100,6 +100,7 @@ impl<C: Courier> Dispatcher<C> {
             workshop: Arc::new(workshop),
             clock: self.clock,
             metrics: self.metrics,
+            roster: self.roster,
             random: fastrand::Rng::with_seed(self.seed),
             ended,
             tracker: tracker.clone(),
@@ -154,6 +155,7 @@ struct Task<C> {
     workshop: Arc<Workshop<C>>,
     clock: SharedClock,
     metrics: Arc<Metrics>,
+    roster: Arc<Roster>,
     random: fastrand::Rng,
     ended: mpsc::Sender<Ended>,
     tracker: TaskTracker,
@@ -278,10 +280,27 @@ impl<C: Courier> Task<C> {
                 self.set_gauges(&all);
                 let _ = reply.send(all);
             }
+            Ask::Reload { endpoints, reply } => {
+                self.reload(endpoints);
+                let _ = reply.send(());
+            }
             Ask::State { endpoint, state, reply } => {
                 self.set_state(endpoint, state);
                 let _ = reply.send(self.health(endpoint));
             }
+        }
+    }
+
+    fn reload(&mut self, endpoints: Vec<Arc<Endpoint>>) {
+        let mut gone = std::mem::take(&mut self.lanes);
+        for endpoint in endpoints {
+            let no = self.roster.number(&endpoint.name);
+            let (state, recent) = gone.remove(&no).map(|lane| (lane.state, lane.recent)).unwrap_or_default();
+            self.schedule.set_lane(no, LaneLimits { in_flight_max: endpoint.in_flight_max }, state);
+            self.lanes.insert(no, Lane { endpoint, state, recent });
+        }
+        for no in gone.keys() {
+            self.schedule.close_lane(*no);
         }
     }
 

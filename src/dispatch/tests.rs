@@ -91,6 +91,7 @@ fn endpoint(retry: RetryPolicy) -> Arc<Endpoint> {
         allow_networks: Vec::new(),
         response_bytes_max: 1024,
         order: Order::None,
+        on_dead: Default::default(),
         rate_limit: None,
         breaker: None,
         disable_after_ms: None,

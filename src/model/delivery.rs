@@ -99,11 +99,13 @@ pub enum DeadReason {
     Aborted,
     /// The event, or its body, was lost with a damaged part of the storage.
     Lost,
+    /// Its whole retry schedule passed while the endpoint's breaker was open.
+    BreakerOpen,
 }
 
 impl DeadReason {
     /// Every reason there is.
-    pub const ALL: &'static [Self] = &[Self::Exhausted, Self::Permanent, Self::Aborted, Self::Lost];
+    pub const ALL: &'static [Self] = &[Self::Exhausted, Self::Permanent, Self::Aborted, Self::Lost, Self::BreakerOpen];
 
     /// The word of the reason.
     #[must_use]
@@ -113,6 +115,7 @@ impl DeadReason {
             Self::Permanent => "permanent",
             Self::Aborted => "aborted",
             Self::Lost => "lost",
+            Self::BreakerOpen => "breaker_open",
         }
     }
 }
@@ -139,6 +142,10 @@ pub struct Settlement {
     pub progress: Progress,
 }
 
+/// What stands for an ordering key where keys are many: deliveries with the same one keep their order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyHash(pub u64);
+
 /// A delivery that waits, as recovered at the start or put back by a replay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Waiting {
@@ -150,4 +157,17 @@ pub struct Waiting {
     pub next_at: UnixMs,
     /// How far it has come.
     pub progress: Progress,
+    /// Its event's ordering key.
+    pub key: Option<KeyHash>,
+}
+
+/// A delivery that is dead, and may hold up others of its key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fallen {
+    /// The delivery.
+    pub delivery: DeliveryRef,
+    /// When it died; 0 where that was not kept.
+    pub died_at: UnixMs,
+    /// Its event's ordering key.
+    pub key: Option<KeyHash>,
 }

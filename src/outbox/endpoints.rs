@@ -53,6 +53,7 @@ impl EndpointStates {
                 (1, _) => EndpointState::Paused,
                 (2, 1) => EndpointState::Disabled { reason: DisabledReason::Gone, at: row.at },
                 (2, 2) => EndpointState::Disabled { reason: DisabledReason::Asked, at: row.at },
+                (2, 3) => EndpointState::Disabled { reason: DisabledReason::Failing, at: row.at },
                 _ => return Err(damaged(format!("endpoint {name} has an unknown state"))),
             };
             states.insert(name, state);
@@ -88,6 +89,7 @@ fn row(name: &EndpointName, state: EndpointState) -> Row {
         EndpointState::Paused => (1, 0, UnixMs(0)),
         EndpointState::Disabled { reason: DisabledReason::Gone, at } => (2, 1, at),
         EndpointState::Disabled { reason: DisabledReason::Asked, at } => (2, 2, at),
+        EndpointState::Disabled { reason: DisabledReason::Failing, at } => (2, 3, at),
     };
     Row { name: name.as_str().to_owned(), kind, reason, at }
 }

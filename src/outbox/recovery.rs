@@ -244,7 +244,7 @@ pub(super) fn fold_generation(generation: &Generation, now: UnixMs) -> Result<Fo
     let mut tell = |seq: u32, local: u16, state: State, accepted_at: UnixMs| {
         if let (Standing::Pending { next_at }, Some(endpoint)) = (state.standing, generation.global(local)) {
             let delivery = DeliveryRef { event: generation.place(seq), endpoint };
-            waiting.push(Waiting { delivery, accepted_at, next_at, progress: state.progress });
+            waiting.push(Waiting { delivery, accepted_at, next_at, progress: state.progress, key: None });
         }
     };
     let (mut last_at, mut disorder_ms) = (UnixMs(0), 0);

@@ -102,6 +102,7 @@ impl Writer {
         }
         settlements.sort_unstable_by_key(|settlement| settlement.delivery);
         revived.extend(settlements.iter().map(|settlement| Waiting {
+            key: None,
             delivery: settlement.delivery,
             accepted_at: accepted_at.get(&settlement.delivery.event.seq).copied().unwrap_or(now),
             next_at: now,

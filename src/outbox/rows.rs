@@ -104,6 +104,7 @@ impl StateRow {
             Standing::Dead(DeadReason::Permanent) => (3, UnixMs(0)),
             Standing::Dead(DeadReason::Aborted) => (4, UnixMs(0)),
             Standing::Dead(DeadReason::Lost) => (5, UnixMs(0)),
+            Standing::Dead(DeadReason::BreakerOpen) => (6, UnixMs(0)),
         };
         Self { seq, endpoint, kind, next_at, tries: progress.tries, made: progress.made, attempt_pack }
     }
@@ -117,6 +118,7 @@ impl StateRow {
             3 => Standing::Dead(DeadReason::Permanent),
             4 => Standing::Dead(DeadReason::Aborted),
             5 => Standing::Dead(DeadReason::Lost),
+            6 => Standing::Dead(DeadReason::BreakerOpen),
             _ => return None,
         })
     }

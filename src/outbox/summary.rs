@@ -78,7 +78,7 @@ pub(super) fn draft(dir: &Path, mark: Mark, roster: &Roster, summary: &Summary) 
     for no in &numbers {
         names.push(&roster.name(*no).as_str())?;
     }
-    for Waiting { delivery, accepted_at, next_at, progress } in &summary.waiting {
+    for Waiting { delivery, accepted_at, next_at, progress, .. } in &summary.waiting {
         let endpoint = numbers.binary_search(&delivery.endpoint).unwrap_or(0);
         packs.push(&Row {
             seq: delivery.event.seq,
@@ -183,6 +183,7 @@ fn parse(mut bytes: &[u8], no: u32, roster: &Roster) -> Result<(u64, Summary), S
         rows::unpack(next()?, |row: Row| {
             if let Some(Ok(endpoint)) = names.get(usize::from(row.endpoint)) {
                 waiting.push(Waiting {
+                    key: None,
                     delivery: DeliveryRef { event: EventRef { generation: no, seq: row.seq }, endpoint: *endpoint },
                     accepted_at: row.accepted_at,
                     next_at: UnixMs(row.accepted_at.0.wrapping_add_signed(row.after_ms)),
@@ -215,6 +216,7 @@ mod tests {
     fn summary(roster: &Roster) -> Summary {
         let endpoint = |n: u32| roster.number(&EndpointName::parse(&format!("endpoint-{}", n % 3)).unwrap());
         let waiting = |n: u32| Waiting {
+            key: None,
             delivery: DeliveryRef { event: EventRef { generation: 7, seq: n }, endpoint: endpoint(n) },
             accepted_at: UnixMs(1_700_000_000_000 + u64::from(n)),
             next_at: UnixMs(1_700_000_000_000 + u64::from(n) * 1000 - 500),

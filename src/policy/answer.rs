@@ -16,7 +16,7 @@ pub enum Verdict {
     Retry {
         /// `Retry-After`, in milliseconds from now.
         hint_ms: Option<u64>,
-        /// True for a 429: the whole endpoint waits, not this delivery alone.
+        /// True for a 429 and for a 503 with a `Retry-After`: the whole endpoint waits, not this delivery alone.
         hold_endpoint: bool,
     },
     /// Nobody tries any more.
@@ -34,7 +34,7 @@ pub enum Verdict {
 ///    what concerns the delivery alone, also where 410 is listed as permanent: the delivery waits for a resume
 ///    instead of dying of it.
 /// 3. `webhook-delivery: abort-message`, then a permanent status: dead at once.
-/// 4. 429 and 503 honour `retry-after`, and a 429 holds the whole endpoint.
+/// 4. 429 and 503 honour `retry-after`. It is said of the endpoint, so the whole of it waits; a 429 without one holds it too.
 /// 5. Everything else, a 3xx too, is tried again.
 ///
 /// The word of `webhook-delivery` is read without regard to case; words it does not know are ignored, as is a malformed
@@ -57,12 +57,11 @@ pub fn judge(
         _ if disable => Verdict::Disable(DisabledReason::Asked),
         _ if says("abort-message") => Verdict::Dead(DeadReason::Aborted),
         _ if permanent.contains(&status) => Verdict::Dead(DeadReason::Permanent),
-        _ => Verdict::Retry {
-            hint_ms: retry_after
-                .filter(|_| matches!(status, 429 | 503))
-                .and_then(|value| parse_retry_after(value, now)),
-            hold_endpoint: status == 429,
-        },
+        _ => {
+            let said = retry_after.filter(|_| matches!(status, 429 | 503));
+            let hint_ms = said.and_then(|value| parse_retry_after(value, now));
+            Verdict::Retry { hint_ms, hold_endpoint: status == 429 || hint_ms.is_some() }
+        }
     }
 }
 
@@ -98,10 +97,10 @@ mod tests {
     }
 
     #[test]
-    fn retry_after_counts_for_429_and_503_alone() {
+    fn retry_after_counts_for_429_and_503_alone_and_holds_the_endpoint() {
         let with = |status, value: &str| judge(status, Some(value.as_bytes()), None, &[], UnixMs(0));
         assert_eq!(with(429, "7"), Verdict::Retry { hint_ms: Some(7_000), hold_endpoint: true });
-        assert_eq!(with(503, "7"), Verdict::Retry { hint_ms: Some(7_000), hold_endpoint: false });
+        assert_eq!(with(503, "7"), Verdict::Retry { hint_ms: Some(7_000), hold_endpoint: true });
         assert_eq!(with(503, "soon"), RETRY);
         assert_eq!(with(500, "7"), RETRY);
         assert_eq!(with(301, "7"), RETRY);

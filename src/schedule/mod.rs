@@ -142,6 +142,12 @@ impl Schedule {
         self.set_state(endpoint, state);
     }
 
+    /// Takes the lane of an endpoint that the config does not name any more. Its deliveries are kept and wait.
+    pub fn close_lane(&mut self, endpoint: EndpointNo) {
+        self.lane_mut(endpoint).limits = None;
+        self.forget_bodies(endpoint);
+    }
+
     /// Opens or closes an endpoint's lane. A closed one keeps its deliveries and starts none; attempts under way run to
     /// their end. Opening a closed lane ends a hold as well: an operator's resume overrules the endpoint.
     pub fn set_state(&mut self, endpoint: EndpointNo, state: EndpointState) {

@@ -2,7 +2,9 @@
 
 use std::net::SocketAddr;
 
-use super::super::{Breaker, Delivery, Durability, Endpoint, Format, Listen, Order, RateLimit, Scope, Storage};
+use super::super::{
+    BreakerRules, Delivery, Durability, Endpoint, Format, Listen, OnDead, Order, RateLimit, Scope, Storage,
+};
 use super::*;
 use crate::limits;
 use crate::signature::SchemeKind;
@@ -42,7 +44,7 @@ fn an_endpoint_takes_the_defaults_of_the_contract() {
     assert_eq!((endpoint.retry.jitter, endpoint.retry.retry_after_ms_max), (0.2, 86_400_000));
     assert_eq!(endpoint.response_bytes_max, 1024);
     assert_eq!((endpoint.order, endpoint.rate_limit), (Order::None, None));
-    assert_eq!(endpoint.breaker, Some(Breaker { failures: 20, cooldown_ms: 30_000 }));
+    assert_eq!(endpoint.breaker, Some(BreakerRules { failures: 20, cooldown_ms: 30_000, cooldown_ms_max: 600_000 }));
     assert_eq!(endpoint.disable_after_ms, Some(5 * 86_400_000));
     assert!(config.warnings.is_empty(), "{:?}", config.warnings);
 }
@@ -89,8 +91,8 @@ fn every_key_of_an_endpoint_arrives() {
     let tls = endpoint.tls.as_ref().unwrap();
     assert_eq!((tls.ca.len(), tls.client.as_ref().unwrap().0.len()), (1, 1));
     assert_eq!(endpoint.order, Order::Key);
-    assert_eq!(endpoint.rate_limit, Some(RateLimit { count: 100, per_ms: 60_000 }));
-    assert_eq!(endpoint.breaker, Some(Breaker { failures: 3, cooldown_ms: 30_000 }));
+    assert_eq!(endpoint.rate_limit, Some(RateLimit { count: 100, per_ms: 60_000, burst: 1 }));
+    assert_eq!(endpoint.breaker, Some(BreakerRules { failures: 3, cooldown_ms: 30_000, cooldown_ms_max: 600_000 }));
     assert_eq!(endpoint.disable_after_ms, None);
     let networks: Vec<_> = endpoint.allow_networks.iter().map(ToString::to_string).collect();
     assert_eq!(networks, ["10.1.0.0/16", "192.168.0.7/32", "fd00::/8"]);
@@ -119,18 +121,21 @@ fn unsigned_can_be_said_both_ways() {
 }
 
 #[test]
-fn what_is_not_acted_on_yet_is_said() {
-    let lines = "order = \"strict\"\nrate_limit = \"1/s\"\nbreaker = { failures = 1 }\ndisable_after = \"1d\"";
-    let warnings = parse(&endpoint(lines)).unwrap().warnings;
-    for (line, key) in [(4, "order"), (5, "rate_limit"), (6, "breaker"), (7, "disable_after")] {
-        let start =
-            format!("webhookd.toml:{line}: endpoint.a.{key}: this version checks {key} but does not act on it yet");
-        assert!(warnings.iter().any(|warning| warning.starts_with(&start)), "{key} in {warnings:?}");
-    }
-    let same = "order = \"none\"\nbreaker = { failures = 20, cooldown = \"30s\" }\ndisable_after = \"5d\"";
-    assert!(parse(&endpoint(same)).unwrap().warnings.is_empty(), "the defaults need no word");
-    let off = "breaker = \"off\"\ndisable_after = \"off\"";
-    assert!(parse(&endpoint(off)).unwrap().warnings.is_empty(), "off is what happens");
+fn a_burst_and_a_longest_cooldown_may_be_named() {
+    let rate = |text: &str| only_endpoint(&parse(&endpoint(&format!("rate_limit = {text}"))).unwrap()).rate_limit;
+    assert_eq!(rate("{ rate = \"60/m\", burst = 5 }"), Some(RateLimit { count: 60, per_ms: 60_000, burst: 5 }));
+    assert_eq!(rate("{ rate = \"5000/s\" }"), Some(RateLimit { count: 5000, per_ms: 1000, burst: 50 }));
+    let breaker = |text: &str| only_endpoint(&parse(&endpoint(&format!("breaker = {text}"))).unwrap()).breaker;
+    let rules = |cooldown_ms, cooldown_ms_max| Some(BreakerRules { failures: 20, cooldown_ms, cooldown_ms_max });
+    assert_eq!(breaker("{ cooldown = \"1s\", max_cooldown = \"8s\" }"), rules(1_000, 8_000));
+    assert_eq!(breaker("{ cooldown = \"1h\" }"), rules(3_600_000, 3_600_000), "never shorter than the cooldown");
+}
+
+#[test]
+fn a_dead_delivery_may_block_where_there_is_an_order() {
+    let on_dead = |text: &str| only_endpoint(&parse(&endpoint(text)).unwrap()).on_dead;
+    assert_eq!(on_dead("order = \"key\""), OnDead::Skip);
+    assert_eq!(on_dead("order = \"strict\"\non_dead = \"block\""), OnDead::Block);
 }
 
 #[test]
@@ -256,14 +261,14 @@ fn a_config_can_be_built_in_code() {
 
 #[test]
 fn the_summary_tells_what_runs() {
-    let config = parse(&endpoint("order = \"key\"").replace(".com/", ".com/services/T0/B0")).unwrap();
+    let config = parse(&endpoint("events = []").replace(".com/", ".com/services/T0/B0")).unwrap();
     let summary = config.summary();
     assert_eq!(
         summary,
         "listens on http://127.0.0.1:8400, no token: whoever reaches it may do everything\n\
          stores in /var/lib/webhookd, up to 10GiB, finished events for 7d, each event on the disk before it is acknowledged\n\
          1 endpoint:\n  a -> https://a.example.com, signed\n\
-         warning: webhookd.toml:4: endpoint.a.order: this version checks order but does not act on it yet: deliveries go \
-         out as they come"
+         warning: webhookd.toml:4: endpoint.a.events: the list is empty, so the endpoint takes no events; leave the key out \
+         to take all"
     );
 }

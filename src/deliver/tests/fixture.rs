@@ -62,6 +62,7 @@ pub(crate) fn endpoint(url: &str) -> Endpoint {
         allow_networks: vec!["127.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()],
         response_bytes_max: RESPONSE_BYTES_MAX,
         order: Order::None,
+        on_dead: Default::default(),
         rate_limit: None,
         breaker: None,
         disable_after_ms: None,

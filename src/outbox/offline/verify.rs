@@ -74,6 +74,7 @@ pub(super) fn verify(generation: &Generation) -> Verified {
                 Standing::Delivered => verified.delivered += 1,
                 Standing::Dead(_) => verified.dead += 1,
                 Standing::Pending { next_at } => verified.waiting.push(Waiting {
+                    key: None,
                     delivery: DeliveryRef { event, endpoint: past.endpoint },
                     accepted_at,
                     next_at,

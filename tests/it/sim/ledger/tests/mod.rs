@@ -177,7 +177,10 @@ fn delivery(post: usize, endpoint: u16) -> DeliveryRef {
 
 fn waits(post: usize, endpoint: u16, made: u16) -> (usize, Waiting) {
     let delivery = delivery(post, endpoint);
-    (post, Waiting { delivery, accepted_at: START, next_at: START, progress: Progress { tries: made, made } })
+    (
+        post,
+        Waiting { delivery, accepted_at: START, next_at: START, progress: Progress { tries: made, made }, key: None },
+    )
 }
 
 #[test]
