@@ -122,10 +122,18 @@ pub(super) struct EndpointList {
 pub(super) struct EndpointDetail {
     pub(super) name: String,
     #[serde(default)]
-    pub(super) url: String,
+    pub(super) url: Option<String>,
     pub(super) state: String,
     #[serde(default)]
     pub(super) reason: Option<String>,
+    #[serde(default)]
+    pub(super) breaker: Option<String>,
+    #[serde(default)]
+    pub(super) held_until: Option<String>,
+    #[serde(default)]
+    pub(super) blocked_keys: u64,
+    #[serde(default)]
+    pub(super) next_attempt_at: Option<String>,
     #[serde(default, alias = "pending")]
     pub(super) backlog: u64,
     #[serde(default)]
@@ -163,7 +171,7 @@ fn present<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Box<RawValue>>, 
 pub(super) fn state_tone(state: &str) -> Tone {
     match state {
         "delivered" | "active" => Tone::Good,
-        "pending" | "paused" => Tone::Warn,
+        "pending" | "paused" | "orphaned" => Tone::Warn,
         "dead" | "disabled" => Tone::Bad,
         _ => Tone::Plain,
     }

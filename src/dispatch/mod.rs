@@ -10,17 +10,21 @@
 //! | `decide` | what an outcome means for the delivery and its endpoint; pure |
 //! | `attempt` | one attempt from start to settlement |
 //! | `run` | the task that owns the schedule |
+//! | `account` | what is known of each endpoint, and what of it outlives a restart |
 //! | `health` | how each endpoint is doing |
+//! | `report` | what happens, told as operational events |
 //! | `control` | what operators may ask |
 
+mod account;
 mod attempt;
 mod control;
 mod decide;
 mod health;
+mod report;
 mod run;
 #[cfg(test)]
 mod tests;
 
 pub use control::{Control, ControlError};
-pub use health::{EndpointHealth, LastError};
-pub use run::{Dispatcher, Running, admit};
+pub use health::{BreakerHealth, EndpointHealth, LastError};
+pub use run::{Dispatcher, Running, admit, blocking, recover};

@@ -252,3 +252,123 @@ impl EndpointDisabled<'_> {
         );
     }
 }
+
+/// An endpoint's breaker opened.
+#[derive(Debug)]
+pub struct BreakerOpened<'a> {
+    /// The endpoint.
+    pub endpoint: &'a EndpointName,
+    /// After so many failures in a row.
+    pub failures: u32,
+    /// The time to its first probe, in milliseconds.
+    pub cooldown_ms: u64,
+    /// Deliveries that wait for it.
+    pub pending: u64,
+}
+
+impl BreakerOpened<'_> {
+    /// Tells it.
+    pub fn tell(&self, metrics: &Metrics) {
+        metrics.breakers_opened.with_label_values(&[self.endpoint.as_str()]).inc();
+        tracing::warn!(
+            endpoint = %self.endpoint,
+            failures = self.failures,
+            cooldown_ms = self.cooldown_ms,
+            pending = self.pending,
+            "breaker opened: nothing but probes goes to this endpoint until one succeeds"
+        );
+    }
+}
+
+/// An endpoint's breaker stays open: its probe failed.
+#[derive(Debug)]
+pub struct ProbeFailed<'a> {
+    /// The endpoint.
+    pub endpoint: &'a EndpointName,
+    /// The time to the next probe, in milliseconds.
+    pub cooldown_ms: u64,
+}
+
+impl ProbeFailed<'_> {
+    /// Tells it.
+    pub fn tell(&self) {
+        tracing::debug!(endpoint = %self.endpoint, cooldown_ms = self.cooldown_ms, "the probe failed");
+    }
+}
+
+/// An endpoint whose breaker was open took an event.
+#[derive(Debug)]
+pub struct EndpointRecovered<'a> {
+    /// The endpoint.
+    pub endpoint: &'a EndpointName,
+    /// How long its breaker was open, in milliseconds.
+    pub open_ms: u64,
+    /// Deliveries that wait for it.
+    pub pending: u64,
+}
+
+impl EndpointRecovered<'_> {
+    /// Tells it.
+    pub fn tell(&self) {
+        tracing::info!(
+            endpoint = %self.endpoint,
+            open_ms = self.open_ms,
+            pending = self.pending,
+            "endpoint recovered: its deliveries go out again"
+        );
+    }
+}
+
+/// An operator has held an endpoint, or let it go.
+#[derive(Debug)]
+pub struct EndpointSwitched<'a> {
+    /// The endpoint.
+    pub endpoint: &'a EndpointName,
+    /// Its state now.
+    pub state: &'static str,
+}
+
+impl EndpointSwitched<'_> {
+    /// Tells it.
+    pub fn tell(&self, metrics: &Metrics) {
+        let active = self.state == "active";
+        metrics.endpoint_active.with_label_values(&[self.endpoint.as_str()]).set(i64::from(active));
+        tracing::info!(endpoint = %self.endpoint, state = self.state, "an operator has switched an endpoint");
+    }
+}
+
+/// An operational event was stored for those who subscribe.
+#[derive(Debug)]
+pub struct OperationalEvent {
+    /// Its type.
+    pub event_type: &'static str,
+}
+
+impl OperationalEvent {
+    /// Tells it.
+    pub fn tell(&self, metrics: &Metrics) {
+        metrics.operational_events.with_label_values(&[self.event_type]).inc();
+        tracing::debug!(event_type = self.event_type, "operational event");
+    }
+}
+
+/// Operational events could not be stored.
+#[derive(Debug)]
+pub struct OperationalEventsLost<'a> {
+    /// How many.
+    pub count: usize,
+    /// Why.
+    pub error: &'a str,
+}
+
+impl OperationalEventsLost<'_> {
+    /// Tells it.
+    pub fn tell(&self, metrics: &Metrics) {
+        metrics.operational_events_lost.inc_by(self.count as u64);
+        tracing::warn!(
+            count = self.count,
+            error = self.error,
+            "operational events could not be stored, so those who subscribe are not told"
+        );
+    }
+}

@@ -8,6 +8,8 @@ use prometheus::{
     TextEncoder,
 };
 
+use crate::model::text::EndpointName;
+
 /// Buckets for what takes from a fraction of a millisecond to half a minute, in seconds.
 const SECONDS: &[f64] = &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
 /// Buckets from acceptance to delivery: as above, and on into the days that a retry schedule spans.
@@ -44,6 +46,16 @@ pub struct Metrics {
     pub oldest_pending_seconds: IntGauge,
     /// Whether an endpoint is active: 1, or paused or disabled: 0.
     pub endpoint_active: IntGaugeVec,
+    /// Whether an endpoint's breaker is open: 1, or not: 0.
+    pub breaker_open: IntGaugeVec,
+    /// How often an endpoint's breaker has opened.
+    pub breakers_opened: IntCounterVec,
+    /// Deliveries that wait for endpoints that the config does not name.
+    pub deliveries_orphaned: IntGauge,
+    /// Operational events stored, by type.
+    pub operational_events: IntCounterVec,
+    /// Operational events that could not be stored.
+    pub operational_events_lost: IntCounter,
     /// Events in a commit.
     pub commit_events: Histogram,
     /// Duration of a commit with its fsync, in seconds.
@@ -160,6 +172,29 @@ impl Metrics {
                 "1 for an endpoint that is delivered to, 0 for one paused or disabled.",
                 endpoint,
             ),
+            breaker_open: to.gauges(
+                "webhookd_breaker_open",
+                "1 for an endpoint whose breaker is open: nothing but probes goes to it.",
+                endpoint,
+            ),
+            breakers_opened: to.counters(
+                "webhookd_breaker_opened_total",
+                "How often an endpoint's breaker has opened.",
+                endpoint,
+            ),
+            deliveries_orphaned: to.gauge(
+                "webhookd_deliveries_orphaned",
+                "Deliveries that wait for endpoints that the config does not name.",
+            ),
+            operational_events: to.counters(
+                "webhookd_operational_events_total",
+                "Operational events (webhookd.*) stored for those who subscribe to them.",
+                &["type"],
+            ),
+            operational_events_lost: to.counter(
+                "webhookd_operational_events_lost_total",
+                "Operational events that could not be stored.",
+            ),
             commit_events: to.histogram("webhookd_commit_events", "Events written in one commit.", BATCH),
             commit_seconds: to.histogram("webhookd_commit_seconds", "Duration of a commit with its fsync.", SECONDS),
             commits_failed: to.counter("webhookd_commits_failed_total", "Commits that could not be written or synced."),
@@ -187,6 +222,15 @@ impl Metrics {
             ready: to.gauge("webhookd_ready", "1 while the daemon takes events, else 0."),
             registry: to.0,
         })
+    }
+
+    /// Shows no more gauges of an endpoint that the config does not name any more. What was counted stays.
+    pub fn forget_endpoint(&self, name: &EndpointName) {
+        let gauges = [&self.deliveries_pending, &self.deliveries_in_flight, &self.endpoint_active, &self.breaker_open];
+        for gauge in gauges {
+            // It fails where the endpoint was never shown.
+            let _ = gauge.remove_label_values(&[name.as_str()]);
+        }
     }
 
     /// Tells why new events are refused; `None`: they are taken.
