@@ -101,7 +101,9 @@ impl StorageRunsLow {
         let Self { reason, bytes, bytes_limit } = *self;
         metrics.storage_low.set(1);
         tracing::warn!(
-            reason, bytes, bytes_limit,
+            reason,
+            bytes,
+            bytes_limit,
             "the storage runs low: at the limit new events are refused with 503; make room, or change the limit in [storage]"
         );
     }
@@ -140,7 +142,8 @@ impl EndpointsNotStored<'_> {
             return;
         }
         tracing::warn!(
-            error, endpoints,
+            error,
+            endpoints,
             "states of endpoints could not be written: they are in force, and after a restart only if they can be written              before that; it is tried every second"
         );
     }

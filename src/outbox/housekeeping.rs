@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-use super::recovery;
 use super::low::Measure;
 use super::news::Recovered;
+use super::recovery;
 use super::room::{Condition, free_bytes_min};
 use super::slot::Slot;
 use super::store::Store;

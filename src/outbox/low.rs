@@ -2,8 +2,8 @@
 //!
 //! The bounds back lie below those forth, so that a folder that is cleaned and fills again around them is told of once.
 
-use super::writer::Writer;
 use super::News;
+use super::writer::Writer;
 use crate::observe::happening::{StorageRecovered, StorageRunsLow};
 
 /// The folder is low on room from this share of `max_size` on, in percent …

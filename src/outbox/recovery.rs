@@ -13,10 +13,10 @@ use std::thread;
 
 use super::filter::Filter;
 use super::generation::{Generation, State};
+use super::news::Recovered;
 use super::rescue::Rescue;
 use super::slot::{Ids, Life, Slot};
 use super::store::Store;
-use super::news::Recovered;
 use super::{OpenError, StoreError, caution, summary};
 use crate::clock::UnixMs;
 use crate::limits::GENERATION_BYTES_MAX;
@@ -289,14 +289,7 @@ struct Gathering<'a> {
 }
 
 impl Gathering<'_> {
-    fn add(
-        &mut self,
-        seq: u32,
-        local: u16,
-        state: State,
-        accepted_at: UnixMs,
-        key: impl FnOnce() -> Option<KeyHash>,
-    ) {
+    fn add(&mut self, seq: u32, local: u16, state: State, accepted_at: UnixMs, key: impl FnOnce() -> Option<KeyHash>) {
         let Some(endpoint) = self.generation.global(local) else { return };
         let delivery = DeliveryRef { event: self.generation.place(seq), endpoint };
         let State { standing, progress, died_at } = state;

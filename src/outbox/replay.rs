@@ -111,12 +111,7 @@ impl Writer {
         Ok(settlements.into_iter().map(|settlement| Outcome { settlement, at: now }).collect())
     }
 
-    fn write_revived(
-        &self,
-        slot: &Slot,
-        generation: &Generation,
-        outcomes: &[Outcome],
-    ) -> Result<(), StoreError> {
+    fn write_revived(&self, slot: &Slot, generation: &Generation, outcomes: &[Outcome]) -> Result<(), StoreError> {
         if outcomes.is_empty() {
             return Ok(());
         }

@@ -182,7 +182,10 @@ pub(super) fn read(dir: &Path, no: u32, roster: &Roster) -> Option<Summary> {
     let len = fs::metadata(path(dir)).ok()?.len();
     let bytes = if len <= BYTES_MAX { fs::read(path(dir)).ok()? } else { return None };
     if is_of_first_form(&bytes) {
-        tracing::debug!(generation = no, "the summary of a generation is of an earlier version; the generation is read instead");
+        tracing::debug!(
+            generation = no,
+            "the summary of a generation is of an earlier version; the generation is read instead"
+        );
         return None;
     }
     let read = parse(&bytes, no, roster).inspect_err(|error| {
@@ -269,7 +272,13 @@ mod tests {
                 return Recovered::Dead(Fallen { delivery, died_at: at(n * 7), key });
             }
             let (accepted_at, next_at) = (at(n + 1_000), at(n * 1000));
-            Recovered::Waiting(Waiting { delivery, accepted_at, next_at, progress: Progress { tries: 1, made: 2 }, key })
+            Recovered::Waiting(Waiting {
+                delivery,
+                accepted_at,
+                next_at,
+                progress: Progress { tries: 1, made: 2 },
+                key,
+            })
         };
         let life = Life {
             pending: 6_000,

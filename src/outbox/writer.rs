@@ -38,11 +38,21 @@ const BEGIN_AGAIN_MS: u64 = 500;
 #[derive(Debug)]
 pub(super) enum Command {
     Accept(Accept),
-    Replay { deliveries: Vec<DeliveryRef>, reply: oneshot::Sender<Result<usize, AcceptError>> },
+    Replay {
+        deliveries: Vec<DeliveryRef>,
+        reply: oneshot::Sender<Result<usize, AcceptError>>,
+    },
     /// What was noted of endpoints is to be durable.
-    StoreEndpoints { reply: oneshot::Sender<Result<(), AcceptError>> },
-    Configure { settings: StorageSettings, reply: oneshot::Sender<()> },
-    Stop { reply: oneshot::Sender<()> },
+    StoreEndpoints {
+        reply: oneshot::Sender<Result<(), AcceptError>>,
+    },
+    Configure {
+        settings: StorageSettings,
+        reply: oneshot::Sender<()>,
+    },
+    Stop {
+        reply: oneshot::Sender<()>,
+    },
 }
 
 /// Events handed in together.

@@ -219,7 +219,10 @@ fn golden_bytes_of_a_summary_of_the_first_form_are_known_as_that() {
     assert!(summary::read(dir.path(), 1, &Roster::shared()).is_none());
 }
 
-const FIRST_FORM: &str = "";
+const FIRST_FORM: &str = "070707070707070701730000000000000000000000001b00000024ff44defb001001fd0068e5cf8b01000000fd0068e5cf8\
+     b010000000101010707070707070707017301000000000000000000000007000000260081e9000100000001610707070707070707017302000000000\
+     000000000000008000000b3130dc203000000000000f0070707070707070701730300000000000000000000001300000061d36d9f00010000000000fd\
+     0068e5cf8b0100000a0000";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_put_back_is_told_with_its_key_and_so_is_what_was_mended() {
@@ -312,7 +315,9 @@ async fn a_million_dead_deliveries_are_told_in_a_moment() {
             let at = START.to_string();
             let stand = match waits {
                 true => format!("\"state\":\"pending\",\"next_attempt_at\":\"{at}\""),
-                false => format!("\"state\":\"dead\",\"reason\":\"exhausted\",\"next_attempt_at\":null,\"died_at\":\"{at}\""),
+                false => {
+                    format!("\"state\":\"dead\",\"reason\":\"exhausted\",\"next_attempt_at\":null,\"died_at\":\"{at}\"")
+                }
             };
             lines.extend(
                 format!(
