@@ -153,6 +153,19 @@ pub struct OutboxOptions {
     pub disk: SharedDisk,
 }
 
+/// The settings that may change while the outbox is open; see [`OutboxOptions`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StorageSettings {
+    /// How long finished events are kept, in milliseconds.
+    pub retention_ms: u64,
+    /// Bytes on disk past which new events are refused.
+    pub size_bytes_max: u64,
+    /// Free bytes of the file system below which new events are refused; `None`: a twentieth of it, within bounds.
+    pub free_bytes_min: Option<u64>,
+    /// When an event counts as stored.
+    pub durability: Durability,
+}
+
 /// Endpoints that are not simply active.
 type EndpointStateList = Vec<(EndpointName, EndpointState)>;
 
@@ -373,6 +386,15 @@ impl Outbox {
         let command = Command::EndpointState { endpoint, state, reply };
         self.inner.commands.send(command).await.map_err(|_| AcceptError::Failed)?;
         answer.await.map_err(|_| AcceptError::Failed)?
+    }
+
+    /// Goes on with other settings, from the next commit on.
+    pub async fn configure(&self, settings: StorageSettings) {
+        let (reply, answer) = oneshot::channel();
+        // A closed queue means that the outbox has stopped, and then nothing depends on its settings.
+        if self.inner.commands.send(Command::Configure { settings, reply }).await.is_ok() {
+            let _ = answer.await;
+        }
     }
 
     /// Writes what waits, makes it durable and closes the files. Whoever asks for something afterwards is refused.

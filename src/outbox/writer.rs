@@ -21,7 +21,7 @@ use super::room::Room;
 use super::settling::{Outcomes, SETTLE_SYNC_MS};
 use super::slot::{Ids, Life, Slot};
 use super::store::Store;
-use super::{AcceptError, Accepted, FreshEvent, News, OutboxOptions, StoreError, ids};
+use super::{AcceptError, Accepted, FreshEvent, News, OutboxOptions, StorageSettings, StoreError, ids};
 use crate::clock::{MonoMs, SharedClock};
 use crate::config::Durability;
 use crate::limits::{COMMIT_EVENTS_MAX, OWED_SETTLEMENTS_MAX};
@@ -41,6 +41,7 @@ pub(super) enum Command {
     Accept(Accept),
     Replay { deliveries: Vec<DeliveryRef>, reply: oneshot::Sender<Result<usize, AcceptError>> },
     EndpointState { endpoint: EndpointNo, state: EndpointState, reply: oneshot::Sender<Result<(), AcceptError>> },
+    Configure { settings: StorageSettings, reply: oneshot::Sender<()> },
     Stop { reply: oneshot::Sender<()> },
 }
 
@@ -166,6 +167,10 @@ impl Writer {
                 Command::Replay { deliveries, reply } => replays.push((deliveries, reply)),
                 Command::EndpointState { endpoint, state, reply } => {
                     let _ = reply.send(self.set_endpoint_state(endpoint, state));
+                }
+                Command::Configure { settings, reply } => {
+                    self.configure(settings);
+                    let _ = reply.send(());
                 }
                 Command::Stop { reply } => stop = Some(Some(reply)),
             }
@@ -312,6 +317,13 @@ impl Writer {
             CommitFailed { error: &error.to_string(), events: 0, known: false }.tell(&self.metrics);
             AcceptError::Failed
         })
+    }
+
+    fn configure(&mut self, settings: StorageSettings) {
+        let StorageSettings { retention_ms, size_bytes_max, free_bytes_min, durability } = settings;
+        self.options =
+            OutboxOptions { retention_ms, size_bytes_max, free_bytes_min, durability, ..self.options.clone() };
+        self.judge_room();
     }
 
     pub(super) fn open(&self, slot: &Slot) -> Result<Arc<Generation>, StoreError> {
