@@ -2,6 +2,7 @@
 
 mod operators;
 mod posting;
+mod reloads;
 
 use std::path::Path;
 use std::sync::Arc;
