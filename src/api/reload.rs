@@ -147,7 +147,8 @@ impl From<&ReloadError> for Problem {
                     error.lines().into_iter().map(|detail| Fault { kind, detail, pointer: None }).collect();
                 let count = errors.len();
                 let faults = if count == 1 { "fault" } else { "faults" };
-                let mut problem = Self::new(kind, format!("{count} {faults} to mend; the config in force stays as it is"));
+                let mut problem =
+                    Self::new(kind, format!("{count} {faults} to mend; the config in force stays as it is"));
                 // All of them: whoever asks is about to mend them.
                 problem.errors = errors;
                 problem

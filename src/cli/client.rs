@@ -318,7 +318,14 @@ fn problem(head: &Response<()>, body: &[u8]) -> Problem {
     let mut problem: Problem = serde_json::from_slice(body).unwrap_or_else(|_| {
         // Something else than webhookd answers there, or something between us and it.
         let reason = head.status().canonical_reason().unwrap_or("the request was refused");
-        Problem { status: 0, title: reason.to_owned(), detail: None, pointer: None, errors: Vec::new(), retry_after_s: None }
+        Problem {
+            status: 0,
+            title: reason.to_owned(),
+            detail: None,
+            pointer: None,
+            errors: Vec::new(),
+            retry_after_s: None,
+        }
     });
     problem.status = head.status().as_u16();
     let retry_after = head.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());

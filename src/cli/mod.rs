@@ -164,7 +164,8 @@ mod tests {
     #[test]
     fn the_contracts_commands_are_all_there() {
         let known = Cli::command().get_subcommands().map(|c| c.get_name().to_owned()).collect::<Vec<_>>();
-        let expected = "run check demo send events event endpoints endpoint replay reload store listen sign verify secret";
+        let expected =
+            "run check demo send events event endpoints endpoint replay reload store listen sign verify secret";
         assert_eq!(known, expected.split(' ').collect::<Vec<_>>());
     }
 

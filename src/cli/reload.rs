@@ -35,7 +35,9 @@ pub(super) async fn run(args: &ReloadArgs, stage: &mut Stage) -> Outcome {
     let api = args.api.connect()?;
     let answer = match api.post(&client::path(&["v1", "reload"], &[]), "").await {
         Ok(answer) => answer,
-        Err(ApiError::Refused(problem)) if problem.is_faulty() && !problem.errors.is_empty() => return refused(&problem),
+        Err(ApiError::Refused(problem)) if problem.is_faulty() && !problem.errors.is_empty() => {
+            return refused(&problem);
+        }
         Err(error) => return Err(error.into()),
     };
     if args.json {

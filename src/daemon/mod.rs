@@ -153,7 +153,19 @@ impl Daemon {
         };
         serving.spawn(reloader.run(asked, stop.clone()));
         let (drained, dispatcher_ended) = (running.drained, running.ended);
-        Ok(Self { address, stop, drained, dispatcher_ended, hang_up, serving, outbox, clock, readiness, metrics, reloads })
+        Ok(Self {
+            address,
+            stop,
+            drained,
+            dispatcher_ended,
+            hang_up,
+            serving,
+            outbox,
+            clock,
+            readiness,
+            metrics,
+            reloads,
+        })
     }
 
     /// Where the API listens: `http://…` or `unix:…`, with the port that was really bound.

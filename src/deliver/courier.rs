@@ -78,10 +78,7 @@ impl HttpCourier {
     ///
     /// # Errors
     /// Names the first endpoint whose URL or TLS cannot be used.
-    pub fn prepare<'a>(
-        &self,
-        endpoints: impl Iterator<Item = &'a Arc<Endpoint>>,
-    ) -> Result<Prepared, CourierError> {
+    pub fn prepare<'a>(&self, endpoints: impl Iterator<Item = &'a Arc<Endpoint>>) -> Result<Prepared, CourierError> {
         let now = self.lanes.read().unwrap_or_else(PoisonError::into_inner).clone();
         let lane = |endpoint: &Arc<Endpoint>| {
             let before = now.get(&endpoint.name).filter(|lane| lane.endpoint().connects_like(endpoint));

@@ -107,17 +107,17 @@ impl Scheme {
 #[must_use]
 pub fn sign_alike(one: &[Scheme], other: &[Scheme]) -> bool {
     let Ok(id) = EventId::parse("evt_sample") else { return false };
-    let sample = Signed { id: &id, timestamp_secs: 1_614_265_330, body: b"{\"sample\":1}", url: "https://example.com/x?y=z" };
+    let sample =
+        Signed { id: &id, timestamp_secs: 1_614_265_330, body: b"{\"sample\":1}", url: "https://example.com/x?y=z" };
     let kinds = |schemes: &[Scheme]| schemes.first().map(Scheme::kind);
     let (signed, again) = (sign(one, &sample), sign(other, &sample));
     let pairs = || signed.iter().zip(&again);
     kinds(one) == kinds(other)
         && signed.len() == again.len()
         && pairs().all(|((name, _), (other, _))| name == other)
-        && pairs().fold(Choice::from(1), |alike, ((_, value), (_, other))| {
-            alike & value.as_bytes().ct_eq(other.as_bytes())
-        })
-        .into()
+        && pairs()
+            .fold(Choice::from(1), |alike, ((_, value), (_, other))| alike & value.as_bytes().ct_eq(other.as_bytes()))
+            .into()
 }
 
 /// The headers that sign a request.

@@ -128,8 +128,7 @@ fn listener_and_folder_keep_their_old_value() {
     let place = Place::new();
     let (config, changes) = change(&place, before, after);
     assert_eq!(changes.needs_restart, ["api.listen", "storage.dir"]);
-    let settings =
-        ["api.max_body", "storage.retention", "storage.max_size", "storage.min_free", "storage.durability"];
+    let settings = ["api.max_body", "storage.retention", "storage.max_size", "storage.min_free", "storage.durability"];
     assert_eq!(changes.settings, settings);
     for key in STORAGE.names {
         let named = |list: &[&str]| list.contains(&format!("storage.{key}").as_str());
