@@ -90,10 +90,7 @@ impl Reloader {
             () = deadline => return Err(ReloadError::TooSlow),
         };
         let (config, changes) = self.config.renewed(next);
-        let met = self.roster.count_with(config.endpoints.keys());
-        if !changes.added.is_empty() && met > ENDPOINT_NAMES_MET_MAX {
-            return Err(ReloadError::TooManyNames { met });
-        }
+        check_names(&self.roster, &config, &changes)?;
         let courier = self.courier.prepare(config.endpoints.values())?;
         Ok((file, Prepared { config, changes, courier }))
     }
@@ -123,6 +120,15 @@ async fn load(file: PathBuf) -> Result<Config, ReloadError> {
     }
 }
 
+/// Whether there are numbers left for the endpoints that are new.
+fn check_names(roster: &Roster, config: &Config, changes: &Changes) -> Result<(), ReloadError> {
+    let met = roster.count_with(config.endpoints.keys());
+    if !changes.added.is_empty() && met > ENDPOINT_NAMES_MET_MAX {
+        return Err(ReloadError::TooManyNames { met });
+    }
+    Ok(())
+}
+
 /// What of `[storage]` may change while the outbox is open.
 fn settings(storage: &Storage) -> StorageSettings {
     StorageSettings {
@@ -130,5 +136,79 @@ fn settings(storage: &Storage) -> StorageSettings {
         size_bytes_max: storage.size_bytes_max,
         free_bytes_min: storage.free_bytes_min,
         durability: storage.durability,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat};
+
+    use super::*;
+    use crate::api::Reloads;
+    use crate::clock::{ManualClock, ManualHandle, UnixMs};
+    use crate::daemon::{Daemon, DaemonOptions};
+    use crate::model::text::EndpointName;
+
+    fn config(dir: &Path, lines: &str) -> Config {
+        let text = format!("[api]\nlisten = \"127.0.0.1:0\"\n[storage]\ndir = {:?}\n{lines}", dir.join("data"));
+        std::fs::write(dir.join("webhookd.toml"), &text).unwrap();
+        Config::parse(&text, "webhookd.toml", dir, &|_| None).unwrap()
+    }
+
+    const ENDPOINT: &str = "[endpoint.a]\nurl = \"https://a.example.com/\"\nsign = \"none\"\n";
+
+    #[test]
+    fn new_names_are_taken_as_long_as_there_are_numbers() {
+        let dir = tempfile::tempdir().unwrap();
+        let (before, roster) = (config(dir.path(), ""), Roster::shared());
+        let (after, changes) = before.renewed(config(dir.path(), ENDPOINT));
+        for n in 1..ENDPOINT_NAMES_MET_MAX {
+            roster.number(&EndpointName::parse(&format!("old-{n}")).unwrap());
+        }
+        assert!(check_names(&roster, &after, &changes).is_ok());
+        roster.number(&EndpointName::parse("one-more").unwrap());
+        let error = check_names(&roster, &after, &changes).unwrap_err();
+        assert!(matches!(error, ReloadError::TooManyNames { met } if met == ENDPOINT_NAMES_MET_MAX + 1), "{error:?}");
+        // One that was met before needs no new number, and a config without new ones none at all.
+        let known = Roster::shared();
+        known.number(&EndpointName::parse("a").unwrap());
+        assert!(check_names(&known, &after, &changes).is_ok());
+        let (same, none) = after.renewed(config(dir.path(), ENDPOINT));
+        assert!(check_names(&roster, &same, &none).is_ok());
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_file_that_hangs_is_given_up_and_the_next_reload_works() {
+        let dir = tempfile::tempdir().unwrap();
+        let clock = ManualClock::at(UnixMs(1_700_000_000_000));
+        let options = DaemonOptions {
+            clock: Arc::new(ManualHandle(Arc::clone(&clock))),
+            seed: 1,
+            config_file: Some(dir.path().join("webhookd.toml")),
+        };
+        let daemon = Daemon::start(Arc::new(config(dir.path(), ENDPOINT)), options).await.unwrap();
+        let good = std::fs::read_to_string(dir.path().join("webhookd.toml")).unwrap();
+        let pipe = dir.path().join("pipe");
+        mknodat(CWD, &pipe, FileType::Fifo, Mode::RWXU, 0).unwrap();
+        let secret = "[endpoint.b]\nurl = \"https://b.example.com/\"\nsecret = { file = \"pipe\" }\n";
+        std::fs::write(dir.path().join("webhookd.toml"), format!("{good}{secret}")).unwrap();
+        let reloads: Reloads = daemon.reloads.clone();
+        let time = async {
+            // It can be opened so once somebody reads it.
+            let held = loop {
+                match rustix::fs::open(&pipe, OFlags::WRONLY | OFlags::NONBLOCK, Mode::empty()) {
+                    Ok(held) => break held,
+                    Err(_) => tokio::task::yield_now().await,
+                }
+            };
+            clock.advance_ms(RELOAD_READ_MS_MAX);
+            held
+        };
+        let (refused, held) = tokio::join!(reloads.reload(), time);
+        assert!(matches!(refused, Err(ReloadError::TooSlow)), "{refused:?}");
+        std::fs::write(dir.path().join("webhookd.toml"), good).unwrap();
+        assert!(reloads.reload().await.unwrap().changes.is_empty());
+        drop(held);
+        daemon.stop(0).await;
     }
 }
