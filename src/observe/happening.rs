@@ -279,7 +279,7 @@ impl ConfigReloaded<'_> {
             added = added.len(),
             changed = changed.len(),
             removed = removed.len(),
-            settings = settings.join(" "),
+            settings = (!settings.is_empty()).then(|| settings.join(" ")),
             "config reloaded"
         );
         for warning in self.warnings {
