@@ -24,6 +24,29 @@ pub(super) struct AcceptedBatch {
     pub(super) events: Vec<Accepted>,
 }
 
+/// `POST /v1/reload`
+#[derive(Debug, Deserialize)]
+pub(super) struct Reloaded {
+    pub(super) endpoints: ReloadedEndpoints,
+    #[serde(default)]
+    pub(super) settings: Vec<String>,
+    #[serde(default)]
+    pub(super) needs_restart: Vec<String>,
+    #[serde(default)]
+    pub(super) warnings: Vec<String>,
+}
+
+/// The endpoints of a reload.
+#[derive(Debug, Deserialize)]
+pub(super) struct ReloadedEndpoints {
+    #[serde(default)]
+    pub(super) added: Vec<String>,
+    #[serde(default)]
+    pub(super) changed: Vec<String>,
+    #[serde(default)]
+    pub(super) removed: Vec<String>,
+}
+
 /// `GET /v1/events`
 #[derive(Debug, Deserialize)]
 pub(super) struct Listing {

@@ -4,6 +4,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::Metrics;
+use crate::clock::UnixMs;
+use crate::config::Changes;
 use crate::model::attempt::AttemptError;
 use crate::model::delivery::{DeadReason, Progress};
 use crate::model::text::{EndpointName, EventId};
@@ -435,5 +437,62 @@ impl OperationalEventsLost<'_> {
             error = self.error,
             "operational events could not be stored, so those who subscribe are not told"
         );
+    }
+}
+
+/// The config was read anew and is in force.
+#[derive(Debug)]
+pub struct ConfigReloaded<'a> {
+    /// Where it stands.
+    pub file: &'a Path,
+    /// What it changed.
+    pub changes: &'a Changes,
+    /// What is worth a word in it.
+    pub warnings: &'a [String],
+    /// When.
+    pub at: UnixMs,
+}
+
+impl ConfigReloaded<'_> {
+    /// Tells it.
+    pub fn tell(&self, metrics: &Metrics) {
+        metrics.config_reloads.with_label_values(&["applied"]).inc();
+        metrics.config_loaded(self.at);
+        let Changes { added, changed, removed, settings, needs_restart } = self.changes;
+        tracing::info!(
+            file = %self.file.display(),
+            added = added.len(),
+            changed = changed.len(),
+            removed = removed.len(),
+            settings = (!settings.is_empty()).then(|| settings.join(" ")),
+            "config reloaded"
+        );
+        for warning in self.warnings {
+            tracing::warn!("{warning}");
+        }
+        if !needs_restart.is_empty() {
+            tracing::warn!(
+                keys = needs_restart.join(" "),
+                "the config has other values for these keys, which keep their old ones until webhookd is restarted"
+            );
+        }
+    }
+}
+
+/// A config was read anew and refused; the one before it stays in force.
+#[derive(Debug)]
+pub struct ConfigRefused<'a> {
+    /// Everything that is wrong, one a line.
+    pub faults: &'a [String],
+}
+
+impl ConfigRefused<'_> {
+    /// Tells it.
+    pub fn tell(&self, metrics: &Metrics) {
+        metrics.config_reloads.with_label_values(&["refused"]).inc();
+        for fault in self.faults {
+            tracing::error!("config refused: {fault}");
+        }
+        tracing::error!(faults = self.faults.len(), "the config was not reloaded; the one before it stays in force");
     }
 }

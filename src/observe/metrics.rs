@@ -8,6 +8,7 @@ use prometheus::{
     TextEncoder,
 };
 
+use crate::clock::UnixMs;
 use crate::model::text::EndpointName;
 
 /// Buckets for what takes from a fraction of a millisecond to half a minute, in seconds.
@@ -82,6 +83,10 @@ pub struct Metrics {
     pub outbox_disk_bytes: IntGauge,
     /// 1 while the daemon is ready, else 0.
     pub ready: IntGauge,
+    /// Reloads of the config by outcome: `applied` or `refused`.
+    pub config_reloads: IntCounterVec,
+    /// When the config in force was loaded, in seconds since the epoch.
+    config_loaded_timestamp_seconds: IntGauge,
 }
 
 struct Registrar(Registry);
@@ -126,6 +131,12 @@ impl Metrics {
         let build = to.gauges("webhookd_build_info", "The version that runs.", &["version"]);
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         let endpoint = &["endpoint"];
+        let config_reloads =
+            to.counters("webhookd_config_reloads_total", "Reloads of the config: applied or refused.", &["outcome"]);
+        // Both are there before the first, so that an alert can see the step.
+        for outcome in ["applied", "refused"] {
+            config_reloads.with_label_values(&[outcome]);
+        }
         Arc::new(Self {
             events_accepted: to.counters(
                 "webhookd_events_accepted_total",
@@ -226,6 +237,11 @@ impl Metrics {
             outbox_generations: to.gauge("webhookd_outbox_generations", "Generations of the outbox on disk."),
             outbox_disk_bytes: to.gauge("webhookd_outbox_disk_bytes", "Bytes of the outbox on disk."),
             ready: to.gauge("webhookd_ready", "1 while the daemon takes events, else 0."),
+            config_reloads,
+            config_loaded_timestamp_seconds: to.gauge(
+                "webhookd_config_loaded_timestamp_seconds",
+                "When the config in force was loaded, since the epoch.",
+            ),
             registry: to.0,
         })
     }
@@ -244,6 +260,11 @@ impl Metrics {
         for one in ["max_size", "min_free", "failing"] {
             self.outbox_refusing.with_label_values(&[one]).set(i64::from(reason == Some(one)));
         }
+    }
+
+    /// Tells when the config in force was loaded.
+    pub fn config_loaded(&self, at: UnixMs) {
+        self.config_loaded_timestamp_seconds.set(i64::try_from(at.secs()).unwrap_or(i64::MAX));
     }
 
     /// The metrics in Prometheus' text exposition format, version 0.0.4.

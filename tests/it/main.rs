@@ -21,6 +21,7 @@ mod life;
 mod listing;
 mod long_schedule;
 mod power;
+mod reload;
 mod retry;
 mod room;
 mod routing;
