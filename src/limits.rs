@@ -125,8 +125,9 @@ pub const RETRY_WAIT_MS_MAX: u64 = 30 * 24 * 3600 * 1000;
 pub const ATTEMPTS_MAX: u16 = 10_000;
 /// Most requests in flight to one endpoint that a config may ask for.
 pub const IN_FLIGHT_MAX: u32 = 1024;
-/// Most requests in flight to all endpoints together.
-pub const IN_FLIGHT_TOTAL_MAX: usize = 4096;
+/// Most requests in flight to all endpoints together. Half of them is kept for endpoints that have none under way, so that each
+/// has a permit of its own whatever the others do.
+pub const IN_FLIGHT_TOTAL_MAX: usize = 2 * ENDPOINTS_MAX;
 /// Bytes of fresh event bodies kept in memory for their first attempt; events past it are read back from the disk.
 pub const FRESH_BYTES_MAX: usize = 32 * MIB;
 /// Messages waiting for the scheduler.

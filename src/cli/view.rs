@@ -155,8 +155,6 @@ pub(super) struct EndpointDetail {
     pub(super) held_until: Option<String>,
     #[serde(default)]
     pub(super) blocked_keys: u64,
-    #[serde(default)]
-    pub(super) next_attempt_at: Option<String>,
     #[serde(default, alias = "pending")]
     pub(super) backlog: u64,
     #[serde(default)]

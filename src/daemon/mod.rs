@@ -30,7 +30,7 @@ use crate::dispatch::{self, Dispatcher};
 use crate::limits::{GENERATION_BYTES_MAX, IN_FLIGHT_TOTAL_MAX};
 use crate::model::roster::Roster;
 use crate::observe::Metrics;
-use crate::outbox::{OpenError, Opened, Outbox, OutboxOptions, RealDisk, Recovered};
+use crate::outbox::{OpenError, Opened, Outbox, OutboxOptions, RealDisk};
 use crate::schedule::Schedule;
 
 /// What a daemon is started with beside its config. A test may put its own in the place of the machine's.
@@ -237,13 +237,10 @@ async fn open_outbox(
         disk: RealDisk::shared(),
     };
     let (clock, roster, metrics) = (Arc::clone(clock), Arc::clone(roster), Arc::clone(metrics));
+    let blocking = dispatch::blocking(config.endpoints.values(), &roster);
     let opening = tokio::task::spawn_blocking(move || {
         let mut schedule = Schedule::new(IN_FLIGHT_TOTAL_MAX);
-        let admit = |one| {
-            if let Recovered::Waiting(waiting) = one {
-                dispatch::admit(&mut schedule, &waiting, &clock);
-            }
-        };
+        let admit = |told| dispatch::recover(&mut schedule, &told, &clock, &blocking);
         let opened = Outbox::open(options, Arc::clone(&clock), roster, metrics, admit)?;
         Ok((opened, schedule))
     });

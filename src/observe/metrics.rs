@@ -204,10 +204,8 @@ impl Metrics {
                 "Operational events (webhookd.*) stored for those who subscribe to them.",
                 &["type"],
             ),
-            operational_events_lost: to.counter(
-                "webhookd_operational_events_lost_total",
-                "Operational events that could not be stored.",
-            ),
+            operational_events_lost: to
+                .counter("webhookd_operational_events_lost_total", "Operational events that could not be stored."),
             commit_events: to.histogram("webhookd_commit_events", "Events written in one commit.", BATCH),
             commit_seconds: to.histogram("webhookd_commit_seconds", "Duration of a commit with its fsync.", SECONDS),
             commits_failed: to.counter("webhookd_commits_failed_total", "Commits that could not be written or synced."),

@@ -56,9 +56,10 @@ impl Draft {
     ) -> Result<NewEvent, Problem> {
         let fingerprint = self.fingerprint();
         let id_given = self.id.is_some();
-        let id = self.id.or_else(|| new_id(now)).ok_or_else(|| {
-            Problem::new(ProblemKind::Busy, "the system gave no randomness for an id; try again")
-        })?;
+        let id = self
+            .id
+            .or_else(|| new_id(now))
+            .ok_or_else(|| Problem::new(ProblemKind::Busy, "the system gave no randomness for an id; try again"))?;
         let targets = match self.endpoints {
             None => targets.taking(self.event_type.as_str()),
             Some(named) => {

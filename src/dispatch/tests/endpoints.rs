@@ -29,7 +29,8 @@ impl Run {
         for id in ids {
             self.post(id, None, at).await;
         }
-        self.await_health(|health| health.pending + u64::from(health.recent_successes) >= before + ids.len() as u64).await;
+        self.await_health(|health| health.pending + u64::from(health.recent_successes) >= before + ids.len() as u64)
+            .await;
     }
 
     async fn await_health(&self, enough: impl Fn(&EndpointHealth) -> bool) -> EndpointHealth {
@@ -78,18 +79,20 @@ async fn what_is_past_its_schedule_while_the_breaker_is_open_dies_without_a_requ
     let mut world = World::new(RETRY);
     let endpoint = Endpoint { breaker: Some(RULES), ..single(vec![HOUR_MS, HOUR_MS]) };
     let run = world.start_with(vec![endpoint]).await;
-    run.post_all(&["a", "b", "c"], START).await;
+    let names: Vec<String> = (0..60).map(|n| format!("e{n}")).collect();
+    run.post_all(&names.iter().map(String::as_str).collect::<Vec<_>>(), START).await;
     run.await_health(is_open).await;
-    let mut passed = 0;
-    while passed <= 2 * HOUR_MS + 120_000 {
+    for _ in 0..2 * HOUR_MS / 30_000 + 4 {
+        assert_eq!(run.stored("e59").await.deliveries[0].standing, Standing::Pending { next_at: START });
         world.clock.advance_ms(30_000);
-        passed += 30_000;
         run.idle().await;
     }
-    while run.stored("c").await.deliveries[0].standing != Standing::Dead(DeadReason::BreakerOpen) {
+    while run.stored("e59").await.deliveries[0].standing != Standing::Dead(DeadReason::BreakerOpen) {
         world.clock.advance_ms(1_000);
-        tokio::task::yield_now().await;
+        run.idle().await;
     }
+    assert!(world.network.clock.mono().0 <= 2 * HOUR_MS + 300_000, "{:?}", world.network.clock.mono());
+    assert!(run.stored("e59").await.deliveries[0].attempts.is_empty());
     let probes = world.tried().len();
     assert!((2..=40).contains(&probes), "{probes} requests in two hours");
     run.stop().await;

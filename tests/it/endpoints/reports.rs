@@ -34,7 +34,8 @@ fn daemon(ops: &Receiver, app: &Receiver, lines: &str) -> Daemon {
 fn a_breaker_that_opens_and_an_endpoint_that_recovers_are_told() {
     let ops = Receiver::start();
     let app = Receiver::answering(|_| Answer::status(500));
-    let lines = "breaker = { failures = 3, cooldown = \"300ms\" }\nretry = [\"300ms\", \"300ms\", \"300ms\", \"300ms\"]";
+    let lines =
+        "breaker = { failures = 3, cooldown = \"300ms\" }\nretry = [\"300ms\", \"300ms\", \"300ms\", \"300ms\"]";
     let daemon = daemon(&ops, &app, lines);
     daemon.client().post("/v1/events/batch", batch("a", "e", 10)).expect(202);
     let opened = await_told(&ops, "webhookd.endpoint.breaker_opened");

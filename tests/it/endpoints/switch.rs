@@ -30,7 +30,8 @@ fn a_disabled_endpoint_says_why_and_delivers_its_backlog_once_it_is_resumed() {
         daemon.client().post("/v1/events/batch", batch("a", "e", 30)).expect(202);
         let disabled = |daemon: &crate::kit::Daemon| {
             let shown = daemon.client().get("/v1/endpoints/app").expect(200).json();
-            (shown["state"] == "disabled" && shown["reason"] == reason && shown["disabled_at"].is_string()).then_some(())
+            (shown["state"] == "disabled" && shown["reason"] == reason && shown["disabled_at"].is_string())
+                .then_some(())
         };
         eventually("it is disabled", || disabled(&daemon));
         let count = receiver.count();
