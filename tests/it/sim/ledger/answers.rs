@@ -305,7 +305,9 @@ impl Ledger {
     }
 
     fn is_finished(&self, post: usize) -> bool {
-        self.deliveries.range((post, 0)..(post + 1, 0)).all(|(_, delivery)| !delivery.last().is_pending() || delivery.overdue)
+        self.deliveries
+            .range((post, 0)..(post + 1, 0))
+            .all(|(_, delivery)| !delivery.last().is_pending() || delivery.overdue)
     }
 
     /// The wall clock was set: what was later than it counts from it.

@@ -45,6 +45,8 @@ pub(super) struct Gate {
     changed: MonoMs,
     /// Whether what it is now is kept, for sure.
     kept: bool,
+    /// It stands as it is told at the next rest: nothing is known of it.
+    doubt: bool,
     /// How often it may have opened, and closed again, since that was asked for.
     pub(super) openings: u32,
     pub(super) recoveries: u32,
@@ -63,6 +65,7 @@ impl Gate {
             since: Since::default(),
             changed: MonoMs(0),
             kept: false,
+            doubt: false,
             openings: 0,
             recoveries: 0,
         }
@@ -78,6 +81,11 @@ impl Gate {
             open_since: Some(now.mono),
             ..Self::new(rules)
         }
+    }
+
+    /// With or without a doubt how it stands.
+    pub(super) fn doubted(self, doubt: bool) -> Self {
+        Self { doubt, ..self }
     }
 
     /// What is kept of it.
@@ -164,7 +172,8 @@ impl Gate {
 
     /// A rest: so it is told to stand.
     pub(super) fn rest(&mut self, told: BreakerPhase, in_flight_max: u32, calm: Calm, now: Now) -> Option<String> {
-        let wrong = if calm.sound && !self.may_stand(told, in_flight_max, now.mono) {
+        let wrong = if calm.sound && !std::mem::take(&mut self.doubt) && !self.may_stand(told, in_flight_max, now.mono)
+        {
             Some(format!("is told to be {told:?} after {self:?}"))
         } else {
             None
@@ -214,7 +223,8 @@ impl Gate {
             return told == self.phase;
         }
         let was_open = self.is_open();
-        let must_open = !was_open && successes == 0 && sure_failures > 0 && self.row.0 + sure_failures >= self.rules.failures;
+        let must_open =
+            !was_open && successes == 0 && sure_failures > 0 && self.row.0 + sure_failures >= self.rules.failures;
         let at_most = if was_open && successes > 0 { failures } else { self.row.1 + failures };
         let may_open = at_most >= self.rules.failures;
         let permits = match self.phase {
@@ -254,7 +264,9 @@ impl Gate {
         // Each success that came meanwhile may have closed it, to be opened again.
         let grown = |ms: u64, least: u32| {
             let rounds = least..=least + self.since.successes;
-            rounds.map(|round| ms.saturating_mul(1 << round.min(40)).min(most_ms.max(if round == 0 { ms } else { 0 })))
+            rounds.map(move |round| {
+                ms.saturating_mul(1 << round.min(40)).min(most_ms.max(if round == 0 { ms } else { 0 }))
+            })
         };
         let anew = self.phase == BreakerPhase::Closed || self.since.successes > 0;
         if anew && grown(cooldown_ms, 0).any(|ms| ms == wait_ms) {

@@ -4,14 +4,15 @@
 use webhookd::clock::MonoMs;
 use webhookd::model::delivery::{DeadReason, Progress, Standing};
 
-use super::{Ledger, LaneState, Now, Point, Stand};
+use super::{LaneState, Ledger, Now, Point, Stand};
 
 impl Ledger {
     /// Marks what may be given up now, as breakers stood at the last rest.
     pub(super) fn mark_overdue(&mut self, now: Now) {
         let open: Vec<Option<MonoMs>> = (self.lanes.iter())
             .map(|lane| {
-                let gate = lane.gate.as_ref().filter(|gate| gate.is_open() && lane.state == LaneState::Active && !lane.gone);
+                let gate =
+                    lane.gate.as_ref().filter(|gate| gate.is_open() && lane.state == LaneState::Active && !lane.gone);
                 gate.and_then(|gate| gate.open_since)
             })
             .collect();

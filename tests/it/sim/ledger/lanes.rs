@@ -191,11 +191,12 @@ impl Ledger {
             let kept = lane.gate.as_ref().and_then(Gate::keeps);
             lane.gate = config.breaker.map(|rules| match kept {
                 Some(kept) => Gate::open(rules, kept, now),
-                None => Gate::new(rules),
+                None => Gate::new(rules).doubted(before.breaker.is_none()),
             });
         } else {
             if before.rate_limit != config.rate_limit {
-                lane.starts = Starts { unsure: true, ..Starts::default() };
+                lane.starts = Starts::default();
+                lane.starts.unsure = true;
             }
             match (&mut lane.gate, config.breaker) {
                 (Some(gate), Some(rules)) => gate.change(rules, now.mono),
@@ -206,6 +207,15 @@ impl Ledger {
             self.doubt_fallen(endpoint);
         }
         self.endpoints[endpoint] = config;
+    }
+
+    /// Another config comes into force with the next life.
+    pub(crate) fn reconfigures_meanwhile(&mut self, endpoint: usize, config: Option<Arc<Endpoint>>) {
+        self.lanes[endpoint].gone = config.is_none();
+        if let Some(config) = config {
+            self.doubt_fallen(endpoint);
+            self.endpoints[endpoint] = config;
+        }
     }
 
     /// A rest: the dispatcher knows all that has ended, and tells how its endpoints stand.
@@ -242,7 +252,9 @@ impl Ledger {
             if !may_be.contains(&state) {
                 wrong.push(format!("e{endpoint} is told to be {state:?} and should be {may_be:?}"));
             }
-            lane.turns.disabled += u32::from(lane.state.is_on() && !state.is_on());
+            let disabled = lane.state.is_on() && !state.is_on();
+            lane.turns.disabled += u32::from(disabled);
+            self.counts.disabled += u64::from(disabled);
             lane.state = state;
             lane.kept.insert(state);
             if calm.kept {
@@ -264,6 +276,7 @@ impl Ledger {
                 (Some(gate), Some(told)) => {
                     let wrong_gate = gate.rest(told.phase, config.in_flight_max, calm, now);
                     wrong.extend(wrong_gate.map(|what| format!("the breaker of e{endpoint} {what}")));
+                    self.counts.openings += u64::from(gate.openings);
                     lane.turns.opened += std::mem::take(&mut gate.openings);
                     lane.turns.recovered += std::mem::take(&mut gate.recoveries);
                     if told.open_since.is_some() != gate.is_open() {
@@ -290,7 +303,9 @@ impl Ledger {
             let told = told.iter().find(|health| health.orphaned && health.name == *name);
             let pending = told.map_or(0, |health| health.pending);
             if pending != waiting {
-                wrong.push(format!("{pending} deliveries are told to wait for the orphan e{endpoint}, and {waiting} do"));
+                wrong.push(format!(
+                    "{pending} deliveries are told to wait for the orphan e{endpoint}, and {waiting} do"
+                ));
             }
             if let Some(state) = told.map(|health| LaneState::from(health.state)).filter(|state| *state != lane.state) {
                 wrong.push(format!("the orphan e{endpoint} is told to be {state:?} and was {:?}", lane.state));
@@ -313,7 +328,10 @@ impl Ledger {
             let kept = lane.gate.as_ref().filter(|gate| gate.is_kept(sure)).map(Gate::keeps);
             let cooldown_ms = |kept: Option<webhookd::model::endpoint::OpenBreaker>| kept.map(|open| open.cooldown_ms);
             if let Some(kept) = kept.filter(|kept| cooldown_ms(*kept) != cooldown_ms(record.breaker)) {
-                wrong.push(format!("the breaker of e{endpoint} is {:?} after a restart and was {kept:?}", record.breaker));
+                wrong.push(format!(
+                    "the breaker of e{endpoint} is {:?} after a restart and was {kept:?}",
+                    record.breaker
+                ));
             }
             let failing = std::mem::take(&mut lane.failing);
             let gate = config.breaker.map(|rules| match record.breaker {

@@ -45,7 +45,7 @@ use webhookd::config::Endpoint;
 use webhookd::model::delivery::{DeadReason, EventRef, Progress, Standing};
 
 pub(crate) use answers::{Fate, Heard, Post};
-pub(crate) use lanes::LaneState;
+pub(crate) use lanes::{Calm, LaneState};
 
 use super::report::Counts;
 

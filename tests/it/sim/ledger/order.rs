@@ -70,7 +70,10 @@ impl Ledger {
                 return Some(format!("before {}, which is earlier and of the same key", self.way(*other)));
             }
             if blocks && delivery.fallen.is_some_and(|fallen| fallen.blocks) {
-                return Some(format!("though {}, earlier and of the same key, is dead and blocks it", self.way(*other)));
+                return Some(format!(
+                    "though {}, earlier and of the same key, is dead and blocks it",
+                    self.way(*other)
+                ));
             }
         }
         None

@@ -127,9 +127,8 @@ impl Ledger {
 
     /// Who subscribes to reports of a type about an endpoint.
     fn subscribers(&self, event_type: &str, about: Option<usize>) -> Vec<usize> {
-        let wants = |at: &usize| {
-            Some(*at) != about && !self.lanes[*at].gone && self.endpoints[*at].events.takes(event_type)
-        };
+        let wants =
+            |at: &usize| Some(*at) != about && !self.lanes[*at].gone && self.endpoints[*at].events.takes(event_type);
         (0..self.lanes.len()).filter(wants).collect()
     }
 

@@ -3,7 +3,7 @@
 use webhookd::clock::MonoMs;
 
 use super::lanes::Lane;
-use super::{Fate, Ledger, LaneState, Now};
+use super::{Fate, LaneState, Ledger, Now};
 
 impl Ledger {
     /// Whatever is due and might go must be under way.
@@ -47,6 +47,21 @@ impl Ledger {
         }
         let shared = self.in_flight_total_max - self.in_flight_total_max / 2;
         (in_flight as usize) < shared.saturating_sub(total)
+    }
+
+    /// Milliseconds until the next attempt that nothing but a rate keeps waiting.
+    pub(crate) fn next_pace_ms(&self, now: Now) -> Option<u64> {
+        let waits = |endpoint: &usize| {
+            let of_it = |(way, delivery): (&(usize, usize), &super::Delivery)| {
+                way.1 == *endpoint && delivery.due.is_some_and(|(_, by)| by <= now.mono) && !delivery.in_flight
+            };
+            self.deliveries.iter().any(of_it)
+        };
+        let paced = (0..self.lanes.len()).filter(waits).filter_map(|endpoint| {
+            let limit = self.endpoints[endpoint].rate_limit?;
+            Some(self.lanes[endpoint].starts.ready_at(limit).since(now.mono))
+        });
+        paced.min()
     }
 
     /// Milliseconds until each of the moments at which something may happen: a delivery is due, an endpoint may be tried.
