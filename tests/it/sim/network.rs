@@ -90,7 +90,7 @@ impl Answer {
             Self::Status(status) | Self::Later(status, _) if permanent.contains(&status) => {
                 Meaning::Dead(DeadReason::Permanent)
             }
-            Self::Later(status, secs) => Meaning::Again(Some(u64::from(secs) * 1000), status == 429),
+            Self::Later(_, secs) => Meaning::Again(Some(u64::from(secs) * 1000), true),
             // A date has no milliseconds.
             Self::LaterAt(secs) => Meaning::Again(Some((now.secs() + u64::from(secs)) * 1000 - now.0), true),
             Self::Status(status) => Meaning::Again(None, status == 429),

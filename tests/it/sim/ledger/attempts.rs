@@ -96,6 +96,7 @@ impl Ledger {
     pub(crate) fn attempt_begins(&mut self, job: &Job, now: Now) -> Trial {
         let endpoint: usize = job.endpoint.name.as_str()[1..].parse().expect("endpoints are e0, e1, …");
         self.counts.attempts += 1;
+        self.mark_overdue(now);
         let resumes = self.lanes[endpoint].resumes;
         let trial = |post| Trial { post, endpoint, n: job.n, config: Arc::clone(&job.endpoint), resumes };
         let Some(post) = self.post_of(&job.event) else { return trial(0) };

@@ -9,6 +9,9 @@ use super::{LaneState, Ledger, Now, Point, Stand};
 impl Ledger {
     /// Marks what may be given up now, as breakers stood at the last rest.
     pub(super) fn mark_overdue(&mut self, now: Now) {
+        if self.marked_at.replace(now.mono) == Some(now.mono) {
+            return;
+        }
         let open: Vec<Option<MonoMs>> = (self.lanes.iter())
             .map(|lane| {
                 let gate =

@@ -222,6 +222,7 @@ impl Ledger {
     pub(crate) fn lanes_are_told(&mut self, told: &[EndpointHealth], calm: Calm, now: Now) {
         self.heard = if calm.sound { self.told } else { self.heard };
         self.mark_overdue(now);
+        self.marked_at = None;
         let mut wrong = Vec::new();
         for endpoint in 0..self.lanes.len() {
             let health = told.iter().find(|health| health.name == self.endpoints[endpoint].name);
@@ -239,8 +240,11 @@ impl Ledger {
                 continue;
             }
             let given_up = lane.failing.rest(config.disable_after_ms, now.mono);
-            let mut may_be = if lane.asked.is_empty() { [lane.state].into() } else { std::mem::take(&mut lane.asked) };
+            let asked = std::mem::take(&mut lane.asked);
+            let mut may_be = if asked.is_empty() || !lane.state.is_on() { [lane.state].into() } else { asked };
             match given_up {
+                // The first reason stands.
+                _ if !lane.state.is_on() => {}
                 GivenUp::No => {}
                 GivenUp::Perhaps => drop(may_be.insert(LaneState::Failing)),
                 GivenUp::Surely => {

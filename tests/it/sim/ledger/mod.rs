@@ -81,6 +81,8 @@ pub(crate) struct Ledger {
     /// How many things the dispatcher was told, and how many of them it surely knows.
     told: u64,
     heard: u64,
+    /// The moment for which it was looked what may be given up.
+    marked_at: Option<MonoMs>,
     /// What the network saw: by post, endpoint and the attempt's number; a number can come again after a crash.
     seen: HashMap<(usize, usize, u16), Vec<attempts::Seen>>,
     /// Generations that an event was ever found in.
@@ -216,6 +218,7 @@ impl Ledger {
             reports: reports::Reports::default(),
             told: 0,
             heard: 0,
+            marked_at: None,
             seen: HashMap::new(),
             generations: BTreeSet::new(),
             harmed: BTreeSet::new(),

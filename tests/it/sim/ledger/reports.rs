@@ -135,6 +135,7 @@ impl Ledger {
     fn judge_death(&mut self, body: &serde_json::Value, endpoint: usize, now: Now) -> Option<String> {
         let (id, reason) = (body["event"].as_str()?, body["reason"].as_str()?);
         let (made, event_type) = (body["attempts"].as_u64()?, body["type"].as_str()?);
+        self.mark_overdue(now);
         let posts = self.by_id.get(id).cloned().unwrap_or_default();
         for post in &posts {
             let way = (*post, endpoint);

@@ -59,7 +59,8 @@ impl Ledger {
         };
         let paced = (0..self.lanes.len()).filter(waits).filter_map(|endpoint| {
             let limit = self.endpoints[endpoint].rate_limit?;
-            Some(self.lanes[endpoint].starts.ready_at(limit).since(now.mono))
+            let wait_ms = self.lanes[endpoint].starts.ready_at(limit).since(now.mono);
+            (wait_ms > 0).then_some(wait_ms)
         });
         paced.min()
     }

@@ -88,6 +88,8 @@ impl World {
             Ok(_) => self.ledger().operated(endpoint, state, cut),
             Err(error) => self.ledger().breach(format!("e{endpoint} cannot be made {state:?}: {error}")),
         }
+        // What it let go belongs to this moment.
+        self.rest();
     }
 
     /// Changes the config of an endpoint, or takes it out; in the next life where there is none just now.
@@ -115,6 +117,7 @@ impl World {
         if let Err(error) = answer {
             self.ledger().breach(format!("the config of e{endpoint} cannot be changed: {error}"));
         }
+        self.rest();
     }
 
     /// Puts deliveries back: of one event, or of one endpoint.
