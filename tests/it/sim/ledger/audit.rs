@@ -79,7 +79,8 @@ impl Ledger {
                 delivery.fallen = None;
                 continue;
             };
-            let blocking = self.endpoints[way.1].on_dead == OnDead::Block;
+            // Of an endpoint that is not in the config at the start nothing dead is remembered.
+            let blocking = self.endpoints[way.1].on_dead == OnDead::Block && !self.lanes[way.1].gone;
             let resumed_at = self.lanes[way.1].resumed_at;
             let known = delivery.fallen.filter(|known| blocking && !delivery.open && known.at > resumed_at);
             delivery.fallen = Some(order::Fallen { at: died_at, blocks: known.is_some() });

@@ -33,7 +33,8 @@ pub(super) struct Gate {
     phase: BreakerPhase,
     /// The time from the last probe to the next, in milliseconds. `None`: it is not known, or it is closed.
     cooldown_ms: Option<u64>,
-    /// When the next probe may begin, as it is kept.
+    /// That, and when the next probe may begin, as it is kept: other rules do not change it.
+    kept_cooldown_ms: u64,
     probe_wall: UnixMs,
     /// Since when it is open in this life.
     pub(super) open_since: Option<MonoMs>,
@@ -58,6 +59,7 @@ impl Gate {
             rules,
             phase: BreakerPhase::Closed,
             cooldown_ms: None,
+            kept_cooldown_ms: 0,
             probe_wall: UnixMs(0),
             open_since: None,
             row: (0, 0),
@@ -77,6 +79,7 @@ impl Gate {
         Self {
             phase: BreakerPhase::Open { probe_at },
             cooldown_ms: Some(kept.cooldown_ms),
+            kept_cooldown_ms: kept.cooldown_ms,
             probe_wall: kept.probe_at,
             open_since: Some(now.mono),
             ..Self::new(rules)
@@ -90,8 +93,8 @@ impl Gate {
 
     /// What is kept of it.
     pub(super) fn keeps(&self) -> Option<OpenBreaker> {
-        let cooldown_ms = self.cooldown_ms.filter(|_| self.is_open())?;
-        Some(OpenBreaker { since: UnixMs(0), probe_at: self.probe_wall, cooldown_ms })
+        let kept = OpenBreaker { since: UnixMs(0), probe_at: self.probe_wall, cooldown_ms: self.kept_cooldown_ms };
+        self.is_open().then_some(kept)
     }
 
     /// Whether what is kept of it is known; `in_order`: the life has ended so, and calmly.
@@ -192,6 +195,7 @@ impl Gate {
             if changed {
                 // It has just opened, or a probe has just failed.
                 self.cooldown_ms = Some(probe_at.since(now.mono));
+                self.kept_cooldown_ms = probe_at.since(now.mono);
                 self.probe_wall = now.wall.plus_ms(probe_at.since(now.mono));
             }
         } else if told == BreakerPhase::Closed {

@@ -50,7 +50,7 @@ impl Ledger {
         }
         delivery.history.push(Point { at: Stand::Dead(DeadReason::BreakerOpen), progress });
         delivery.due = None;
-        self.posts[way.0].quiet_since = now.wall;
+        // When it was given up nobody saw, so retention may count from before.
         self.counts.given_up += 1;
         self.falls(way, now.wall);
     }

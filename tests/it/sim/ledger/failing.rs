@@ -105,7 +105,7 @@ impl Failing {
         let least_ms = self.shortest.map_or(0, |time| time.before_ms);
         let known = kept.map(|kept| Time { before_ms: kept.for_ms, since: now });
         *self = Self { longest: known, shortest: known, noted_ms: kept_ms, ..Self::default() };
-        let wrong = kept_ms > most_ms || (sure && kept_ms < least_ms);
-        wrong.then(|| format!("fails for {kept_ms} ms, and that was {least_ms} to {most_ms} ms"))
+        let wrong = kept_ms > most_ms || kept_ms < least_ms;
+        (sure && wrong).then(|| format!("fails for {kept_ms} ms, and that was {least_ms} to {most_ms} ms"))
     }
 }

@@ -265,7 +265,8 @@ impl Ledger {
                 lane.kept = [state].into();
             }
             let held = lane.held.max(lane.asked_hold);
-            let held_told = health.held_until.map(|until| now.mono.plus_ms(until.since(now.wall)));
+            let held_told = health.held_until.filter(|until| *until > now.wall);
+            let held_told = held_told.map(|until| now.mono.plus_ms(until.since(now.wall)));
             if lane.doubt_hold {
                 (lane.held, lane.doubt_hold) = (held_told.unwrap_or_default(), false);
             } else if held_told != (held > now.mono).then_some(held) {

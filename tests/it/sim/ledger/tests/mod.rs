@@ -6,9 +6,15 @@
 //! | `answered` | what was stored, what was known already, what was refused |
 //! | `kept` | what is on the disk, what waits, what was lost |
 //! | `sent` | what the network saw |
+//! | `ordered` | which delivery waits for which |
+//! | `guarded` | endpoints that are down, limited, given up, or not in the config |
+//! | `reported` | what the daemon tells of them |
 
 mod answered;
+mod guarded;
 mod kept;
+mod ordered;
+mod reported;
 mod sent;
 
 use std::sync::Arc;
@@ -86,7 +92,12 @@ impl Case {
 
     /// Hands in an event that says `no`, under an id of the producer's and perhaps a key.
     fn ask(&mut self, id: &str, key: Option<&str>, no: u64) -> usize {
-        let content = Content { no, len: 10, targets: vec![0, 1], deliver_at: None, key: None };
+        self.ask_in_order(id, key, no, None)
+    }
+
+    /// And with an ordering key.
+    fn ask_in_order(&mut self, id: &str, key: Option<&str>, no: u64, ordering_key: Option<u8>) -> usize {
+        let content = Content { no, len: 10, targets: vec![0, 1], deliver_at: None, key: ordering_key };
         let (post, new) = self.ledger.ask(Post::new(id.into(), true, key.map(Into::into), content, self.now));
         self.events.push(new.event);
         post
@@ -107,6 +118,14 @@ impl Case {
     /// An event that was acknowledged, and that the dispatcher knows.
     fn stored(&mut self, id: &str) -> usize {
         let post = self.ask(id, None, self.events.len() as u64);
+        self.answer(post, id, false);
+        self.announce(post);
+        post
+    }
+
+    /// One with an ordering key.
+    fn stored_in_order(&mut self, id: &str, ordering_key: Option<u8>) -> usize {
+        let post = self.ask_in_order(id, None, self.events.len() as u64, ordering_key);
         self.answer(post, id, false);
         self.announce(post);
         post
