@@ -19,7 +19,7 @@ use crate::dispatch::{self, Dispatcher};
 use crate::limits::{DRAIN_MS_MAX, GENERATION_BYTES_MAX, IN_FLIGHT_TOTAL_MAX};
 use crate::model::roster::Roster;
 use crate::observe::Metrics;
-use crate::outbox::{OpenError, Opened, Outbox, OutboxOptions, RealDisk};
+use crate::outbox::{OpenError, Opened, Outbox, OutboxOptions, RealDisk, Recovered};
 use crate::schedule::Schedule;
 
 /// What a test may put in place of the machine's own.
@@ -106,7 +106,7 @@ impl Daemon {
         let guard = hang_up.clone().drop_guard();
         let (opened, schedule) = open_outbox(&config, &clock, &roster, &metrics).await?;
         guard.disarm();
-        let Opened { outbox, news, endpoint_states } = opened;
+        let Opened { outbox, news, endpoints } = opened;
         let pending = schedule.total_pending();
         let dispatcher = Dispatcher {
             outbox: outbox.clone(),
@@ -118,7 +118,7 @@ impl Daemon {
             news,
             seed,
         };
-        let running = dispatcher.start(config.endpoints.values(), &endpoint_states, stop.clone(), &dispatching);
+        let running = dispatcher.start(config.endpoints.values(), &endpoints, stop.clone(), &dispatching);
         readiness.set_ready(Core { outbox: outbox.clone(), control: running.control });
         metrics.ready.set(1);
         let dir = config.storage.dir.display();
@@ -193,7 +193,11 @@ async fn open_outbox(
     let (clock, roster, metrics) = (Arc::clone(clock), Arc::clone(roster), Arc::clone(metrics));
     let opening = tokio::task::spawn_blocking(move || {
         let mut schedule = Schedule::new(IN_FLIGHT_TOTAL_MAX);
-        let admit = |waiting| dispatch::admit(&mut schedule, &waiting, &clock);
+        let admit = |one| {
+            if let Recovered::Waiting(waiting) = one {
+                dispatch::admit(&mut schedule, &waiting, &clock);
+            }
+        };
         let opened = Outbox::open(options, Arc::clone(&clock), roster, metrics, admit)?;
         Ok((opened, schedule))
     });

@@ -23,7 +23,7 @@ use crate::deliver::{HttpCourier, OwnListeners};
 use crate::dispatch::Dispatcher;
 use crate::limits;
 use crate::model::delivery::{DeliveryRef, Progress, Settlement, Standing};
-use crate::model::endpoint::EndpointState;
+use crate::model::endpoint::{EndpointRecord, EndpointState};
 use crate::model::roster::Roster;
 use crate::model::text::EventId;
 use crate::observe::Metrics;
@@ -127,7 +127,8 @@ impl Bench {
         let opened =
             Outbox::open(options, Arc::clone(&shared), Arc::clone(&roster), Arc::clone(&metrics), |_| {}).unwrap();
         let Opened { outbox, news, .. } = opened;
-        let paused: Vec<_> = config.endpoints.keys().map(|name| (name.clone(), EndpointState::Paused)).collect();
+        let paused = EndpointRecord { state: EndpointState::Paused, ..EndpointRecord::default() };
+        let paused: Vec<_> = config.endpoints.keys().map(|name| (name.clone(), paused)).collect();
         let own = OwnListeners::from_iter([]);
         let courier = HttpCourier::new(config.endpoints.values(), Arc::clone(&shared), own).unwrap();
         let dispatcher = Dispatcher {

@@ -12,7 +12,7 @@ use crate::config::Endpoint;
 use crate::deliver::{Attempted, Courier, Job};
 use crate::model::attempt::{Attempt, AttemptError};
 use crate::model::delivery::{DeadReason, DeliveryRef, Progress, Settlement, Standing};
-use crate::model::endpoint::EndpointState;
+use crate::model::endpoint::{EndpointRecord, EndpointState};
 use crate::model::event::Event;
 use crate::observe::Metrics;
 use crate::observe::happening::{AttemptEnded, Delivered, Died, EndpointDisabled};
@@ -150,7 +150,8 @@ impl<C: Courier> Workshop<C> {
         if let EndpointState::Disabled { reason, .. } = state {
             EndpointDisabled { endpoint: &endpoint.name, reason: reason.word() }.tell(&self.metrics);
         }
-        if self.outbox.set_endpoint_state(delivery.endpoint, state).await.is_err() {
+        self.outbox.note_endpoint(delivery.endpoint, EndpointRecord { state, ..EndpointRecord::default() });
+        if self.outbox.store_endpoints().await.is_err() {
             tracing::warn!(
                 endpoint = %endpoint.name,
                 "that the endpoint is disabled could not be stored: after a restart it is tried once more"

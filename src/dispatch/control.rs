@@ -7,7 +7,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::health::EndpointHealth;
 use crate::config::Endpoint;
-use crate::model::endpoint::EndpointState;
+use crate::model::endpoint::{EndpointRecord, EndpointState};
 use crate::model::roster::{EndpointNo, Roster};
 use crate::outbox::Outbox;
 
@@ -92,7 +92,8 @@ impl Control {
     async fn set(&self, name: &str, state: EndpointState) -> Result<EndpointHealth, ControlError> {
         self.endpoint(name).await?;
         let endpoint = self.roster.known(name).ok_or(ControlError::UnknownEndpoint)?;
-        self.outbox.set_endpoint_state(endpoint, state).await.map_err(|_| ControlError::Unavailable)?;
+        self.outbox.note_endpoint(endpoint, EndpointRecord { state, ..EndpointRecord::default() });
+        self.outbox.store_endpoints().await.map_err(|_| ControlError::Unavailable)?;
         let (reply, answer) = oneshot::channel();
         self.asks.send(Ask::State { endpoint, state, reply }).await.map_err(|_| ControlError::Unavailable)?;
         answer.await.map_err(|_| ControlError::Unavailable)?.ok_or(ControlError::UnknownEndpoint)

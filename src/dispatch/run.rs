@@ -15,7 +15,7 @@ use crate::config::Endpoint;
 use crate::deliver::Courier;
 use crate::limits::IN_FLIGHT_TOTAL_MAX;
 use crate::model::delivery::{DeliveryRef, Standing, Waiting};
-use crate::model::endpoint::EndpointState;
+use crate::model::endpoint::{EndpointRecord, EndpointState};
 use crate::model::roster::{EndpointNo, Roster};
 use crate::observe::Metrics;
 use crate::outbox::{FreshEvent, News, Outbox};
@@ -72,14 +72,15 @@ impl<C: Courier> Dispatcher<C> {
     pub fn start<'a>(
         mut self,
         endpoints: impl Iterator<Item = &'a Arc<Endpoint>>,
-        states: &[(crate::model::text::EndpointName, EndpointState)],
+        records: &[(crate::model::text::EndpointName, EndpointRecord)],
         stop: CancellationToken,
         tracker: &TaskTracker,
     ) -> Running {
         let mut lanes = HashMap::new();
         for endpoint in endpoints {
             let no = self.roster.number(&endpoint.name);
-            let state = states.iter().find(|(name, _)| *name == endpoint.name).map_or_else(Default::default, |s| s.1);
+            let record = records.iter().find(|(name, _)| *name == endpoint.name);
+            let state = record.map_or_else(Default::default, |(_, record)| record.state);
             self.schedule.set_lane(no, LaneLimits { in_flight_max: endpoint.in_flight_max }, state);
             lanes.insert(no, Lane { endpoint: Arc::clone(endpoint), state, recent: Recent::default() });
         }
@@ -238,6 +239,7 @@ impl<C: Courier> Task<C> {
                     admit(&mut self.schedule, waiting, &self.clock);
                 }
             }
+            News::Fallen(_) | News::Removed { .. } | News::StorageLow(_) => {}
         }
     }
 

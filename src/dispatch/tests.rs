@@ -20,7 +20,7 @@ use crate::model::event::{Content, Event, Fingerprint, NewEvent};
 use crate::model::roster::Roster;
 use crate::model::text::{EndpointName, EventId, EventType};
 use crate::observe::Metrics;
-use crate::outbox::{Outbox, OutboxOptions, StoredEvent};
+use crate::outbox::{Outbox, OutboxOptions, Recovered, StoredEvent};
 use crate::policy::answer::Verdict;
 use crate::policy::retry::RetryPolicy;
 use crate::schedule::Schedule;
@@ -120,7 +120,11 @@ impl World {
             disk: crate::outbox::RealDisk::shared(),
         };
         let mut schedule = Schedule::new(64);
-        let admit = |waiting| super::admit(&mut schedule, &waiting, &clock);
+        let admit = |one| {
+            if let Recovered::Waiting(waiting) = one {
+                super::admit(&mut schedule, &waiting, &clock);
+            }
+        };
         let opened =
             Outbox::open(options, Arc::clone(&clock), Arc::clone(&roster), Arc::clone(&metrics), admit).unwrap();
         let (stop, tracker) = (CancellationToken::new(), TaskTracker::new());
@@ -134,7 +138,7 @@ impl World {
             news: opened.news,
             seed: 7,
         };
-        let running = dispatcher.start([endpoint(retry)].iter(), &opened.endpoint_states, stop.clone(), &tracker);
+        let running = dispatcher.start([endpoint(retry)].iter(), &opened.endpoints, stop.clone(), &tracker);
         let Running { control, drained, .. } = running;
         Run { outbox: opened.outbox, control, roster, stop, drained, tracker }
     }
