@@ -84,6 +84,71 @@ impl EventsTaken {
     }
 }
 
+/// Room for events runs out.
+#[derive(Debug)]
+pub struct StorageRunsLow {
+    /// Which limit is near: `max_size`, `min_free`.
+    pub reason: &'static str,
+    /// Bytes of the data folder, or free ones of its file system.
+    pub bytes: u64,
+    /// The limit, in bytes.
+    pub bytes_limit: u64,
+}
+
+impl StorageRunsLow {
+    /// Tells it.
+    pub fn tell(&self, metrics: &Metrics) {
+        let Self { reason, bytes, bytes_limit } = *self;
+        metrics.storage_low.set(1);
+        tracing::warn!(
+            reason,
+            bytes,
+            bytes_limit,
+            "the storage runs low: at its limit events are turned away with 503; make room, or change the limit in [storage]"
+        );
+    }
+}
+
+/// There is room for events again.
+#[derive(Debug)]
+pub struct StorageRecovered;
+
+impl StorageRecovered {
+    /// Tells it.
+    pub fn tell(&self, metrics: &Metrics) {
+        metrics.storage_low.set(0);
+        tracing::info!("the storage has room again");
+    }
+}
+
+/// What is kept of endpoints over restarts could not be written.
+#[derive(Debug)]
+pub struct EndpointsNotStored<'a> {
+    /// Why.
+    pub error: &'a str,
+    /// Of how many endpoints something changed.
+    pub endpoints: usize,
+    /// Whether that is known already: it is tried every second.
+    pub known: bool,
+}
+
+impl EndpointsNotStored<'_> {
+    /// Tells it.
+    pub fn tell(&self, metrics: &Metrics) {
+        let Self { error, endpoints, known } = *self;
+        metrics.commits_failed.inc();
+        if known {
+            tracing::debug!(error, endpoints, "states of endpoints could still not be written");
+            return;
+        }
+        tracing::warn!(
+            error,
+            endpoints,
+            "states of endpoints could not be written: they are in force, and after a restart only if they can be written              before that; it is tried every second"
+        );
+    }
+}
+
 /// A generation of the outbox is damaged; what could be saved of it goes on.
 #[derive(Debug)]
 pub struct GenerationDamaged<'a> {

@@ -60,6 +60,8 @@ pub struct Metrics {
     pub outbox_free_bytes: IntGauge,
     /// 1 for the reason for which new events are refused, else 0.
     outbox_refusing: IntGaugeVec,
+    /// 1 while room for events runs out, else 0.
+    pub storage_low: IntGauge,
     /// Outcomes that wait in memory for a disk that refuses them.
     pub settlements_owed: IntGauge,
     /// Generations of the outbox on disk.
@@ -179,6 +181,10 @@ impl Metrics {
                 "webhookd_outbox_refusing",
                 "1 where new events are refused, by reason: max_size, min_free, failing.",
                 &["reason"],
+            ),
+            storage_low: to.gauge(
+                "webhookd_storage_low",
+                "1 while max_size or min_free is near, so that events are refused before long, else 0.",
             ),
             settlements_owed: to
                 .gauge("webhookd_settlements_owed", "Outcomes of attempts that wait for a disk that refuses them."),

@@ -12,11 +12,12 @@ use serde::de::{self, IgnoredAny, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
+use super::endpoint_line::EndpointLine;
 use crate::clock::UnixMs;
 use crate::limits;
 use crate::model::attempt::{Attempt, AttemptError};
 use crate::model::delivery::{DeadReason, DeliveryState, Progress, Standing};
-use crate::model::endpoint::{DisabledReason, EndpointState};
+use crate::model::endpoint::EndpointRecord;
 use crate::model::event::{Content, Event, Fingerprint, KeptHeader, NewEvent};
 use crate::model::roster::{EndpointNo, Roster};
 use crate::model::text::{EndpointName, EventId, EventType, IdempotencyKey, OrderingKey};
@@ -24,7 +25,7 @@ use crate::outbox::generation::Head;
 
 /// A moment as RFC 3339 in UTC with milliseconds.
 #[derive(Clone, Copy, Debug)]
-struct Moment(UnixMs);
+pub(super) struct Moment(pub(super) UnixMs);
 
 impl Serialize for Moment {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
@@ -116,6 +117,9 @@ struct DeliveryLine<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<Cow<'a, str>>,
     next_attempt_at: Option<Moment>,
+    /// When it died, where that was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    died_at: Option<Moment>,
     tries: u16,
     made: u16,
     /// Whether its endpoint got the event by a replay, and not when it was accepted.
@@ -138,35 +142,21 @@ struct AttemptLine<'a> {
     response_base64: Option<Cow<'a, str>>,
 }
 
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct EndpointLine<'a> {
-    endpoint: Cow<'a, str>,
-    state: Cow<'a, str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<Cow<'a, str>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    at: Option<Moment>,
-}
-
 /// A delivery with everything that has happened to it.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Delivery {
     pub(super) endpoint: EndpointNo,
     pub(super) standing: Standing,
     pub(super) progress: Progress,
+    /// When it died; 0 where it did not, or that was not kept.
+    pub(super) died_at: UnixMs,
     pub(super) by_replay: bool,
     pub(super) attempts: Vec<Attempt>,
 }
 
-/// Writes the line of an endpoint that is not active into `line`.
-pub(super) fn write_endpoint(line: &mut Vec<u8>, name: &EndpointName, state: EndpointState) -> serde_json::Result<()> {
-    let (reason, at) = match state {
-        EndpointState::Active | EndpointState::Paused => (None, None),
-        EndpointState::Disabled { reason, at } => (Some(reason.word().into()), Some(Moment(at))),
-    };
-    let shown = EndpointLine { endpoint: name.as_str().into(), state: state.word().into(), reason, at };
-    serde_json::to_writer(line, &shown)
+/// A moment, where it is one.
+pub(super) fn known(at: UnixMs) -> Option<Moment> {
+    (at != UnixMs(0)).then_some(Moment(at))
 }
 
 /// Writes the line of an event into `line`. `head` is the event's, `event` is the whole of it; `None` where its body is lost.
@@ -234,6 +224,7 @@ fn delivery_line<'a>(delivery: &'a Delivery, roster: &Roster) -> DeliveryLine<'a
         state: delivery.standing.state().word().into(),
         reason,
         next_attempt_at,
+        died_at: known(delivery.died_at),
         tries: delivery.progress.tries,
         made: delivery.progress.made,
         by_replay: delivery.by_replay,
@@ -244,8 +235,8 @@ fn delivery_line<'a>(delivery: &'a Delivery, roster: &Roster) -> DeliveryLine<'a
 /// What a line says.
 #[derive(Debug)]
 pub(super) enum Line {
-    /// An endpoint is not active.
-    Endpoint(EndpointName, EndpointState),
+    /// What is kept of an endpoint.
+    Endpoint(EndpointName, EndpointRecord),
     /// An event and its deliveries.
     Event(NewEvent, Vec<Delivery>),
     /// An event that has lost its body, and so cannot be delivered.
@@ -260,7 +251,7 @@ pub(super) fn read(text: &str, names: &mut Names) -> Result<Line, String> {
     match serde_json::from_str::<EventLine<'_>>(text) {
         Ok(line) => read_event(line, names),
         Err(error) => match serde_json::from_str::<EndpointLine<'_>>(text) {
-            Ok(line) => read_endpoint(&line),
+            Ok(line) => line.read().map(|(name, record)| Line::Endpoint(name, record)),
             Err(of_endpoint) => {
                 let is_endpoint = !text.contains("\"id\"") && text.contains("\"endpoint\"");
                 Err(without_place(if is_endpoint { &of_endpoint } else { &error }))
@@ -302,21 +293,6 @@ impl Names {
         self.met += 1;
         Ok(self.roster.number(&name))
     }
-}
-
-fn read_endpoint(line: &EndpointLine<'_>) -> Result<Line, String> {
-    let name = EndpointName::parse(&line.endpoint).map_err(|error| format!("endpoint {error}"))?;
-    let state = match (&*line.state, line.reason.as_deref(), line.at) {
-        ("paused", None, None) => EndpointState::Paused,
-        ("disabled", Some(word), Some(Moment(at))) => {
-            let reason = DisabledReason::ALL.iter().find(|reason| reason.word() == word);
-            EndpointState::Disabled { reason: *reason.ok_or_else(|| format!("unknown reason {word:?}"))?, at }
-        }
-        ("paused", ..) => return Err("a paused endpoint has no reason and no at".to_owned()),
-        ("disabled", ..) => return Err("a disabled endpoint needs reason and at".to_owned()),
-        (other, ..) => return Err(format!("unknown state {other:?} of an endpoint: expected paused or disabled")),
-    };
-    Ok(Line::Endpoint(name, state))
 }
 
 fn read_event(line: EventLine<'_>, names: &mut Names) -> Result<Line, String> {
@@ -410,10 +386,14 @@ fn read_deliveries(lines: Vec<DeliveryLine<'_>>, names: &mut Names) -> Result<Ve
             }
             (DeliveryState::Dead, ..) => return Err(wrong("what is dead needs a reason, and no next_attempt_at")),
         };
+        if state != DeliveryState::Dead && line.died_at.is_some() {
+            return Err(wrong("only what is dead has died_at"));
+        }
+        let died_at = line.died_at.map_or(UnixMs(0), |Moment(at)| at);
         let progress = Progress { tries: line.tries, made: line.made };
         let attempts = line.attempts.into_iter().map(read_attempt).collect::<Result<_, _>>();
         let attempts = attempts.map_err(|what| format!("the delivery to {}: {what}", line.endpoint))?;
-        deliveries.push(Delivery { endpoint, standing, progress, by_replay: line.by_replay, attempts });
+        deliveries.push(Delivery { endpoint, standing, progress, died_at, by_replay: line.by_replay, attempts });
     }
     Ok(deliveries)
 }
