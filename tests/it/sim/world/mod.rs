@@ -20,7 +20,7 @@ use webhookd::clock::{ManualClock, ManualHandle, MonoMs, SharedClock, UnixMs};
 use webhookd::config::{Durability, Endpoint};
 use webhookd::dispatch::{Control, Dispatcher, Running, admit};
 use webhookd::limits::SCHEDULE_QUEUE_MAX;
-use webhookd::model::delivery::{EventRef, Waiting};
+use webhookd::model::delivery::EventRef;
 use webhookd::model::endpoint::EndpointState;
 use webhookd::model::roster::Roster;
 use webhookd::model::text::EventId;
