@@ -121,8 +121,9 @@ pub const RETRY_WAIT_MS_MAX: u64 = 30 * 24 * 3600 * 1000;
 pub const ATTEMPTS_MAX: u16 = 10_000;
 /// Most requests in flight to one endpoint that a config may ask for.
 pub const IN_FLIGHT_MAX: u32 = 1024;
-/// Most requests in flight to all endpoints together.
-pub const IN_FLIGHT_TOTAL_MAX: usize = 4096;
+/// Most requests in flight to all endpoints together. Half of them is kept for endpoints that have none under way, so that each
+/// has a permit of its own whatever the others do.
+pub const IN_FLIGHT_TOTAL_MAX: usize = 2 * ENDPOINTS_MAX;
 /// Bytes of fresh event bodies kept in memory for their first attempt; events past it are read back from the disk.
 pub const FRESH_BYTES_MAX: usize = 32 * MIB;
 /// Messages waiting for the scheduler.
@@ -217,6 +218,8 @@ const _: () = {
     assert!(API_BODIES_BYTES_MAX >= MAX_BODY_BYTES_MAX);
     assert!(STORAGE_BYTES_MIN > MAX_BODY_BYTES_MAX as u64);
     assert!(CONNECT_MS_MAX <= ATTEMPT_MS_MAX);
+    assert!(IN_FLIGHT_TOTAL_MAX >= 2 * ENDPOINTS_MAX);
+    assert!(IN_FLIGHT_TOTAL_MAX - ENDPOINTS_MAX > IN_FLIGHT_MAX as usize);
     assert!(IMPORT_ENDPOINTS_MAX + ENDPOINTS_MAX < u16::MAX as usize);
     assert!(LIST_LIMIT_DEFAULT <= LIST_LIMIT_MAX);
 };
