@@ -17,9 +17,11 @@ use crate::limits::IN_FLIGHT_TOTAL_MAX;
 use crate::model::delivery::{DeliveryRef, Standing, Waiting};
 use crate::model::endpoint::EndpointState;
 use crate::model::roster::{EndpointNo, Roster};
+use crate::model::text::OrderingKey;
 use crate::observe::Metrics;
 use crate::outbox::{FreshEvent, News, Outbox};
-use crate::schedule::{Entry, LaneLimits, Outcome, Schedule, Start};
+use crate::policy::breaker::Signal;
+use crate::schedule::{Entry, Kept, LaneRules, Outcome, Schedule, Start};
 
 /// Questions of operators that wait for the task.
 const ASKS_MAX: usize = 64;
@@ -80,7 +82,8 @@ impl<C: Courier> Dispatcher<C> {
         for endpoint in endpoints {
             let no = self.roster.number(&endpoint.name);
             let state = states.iter().find(|(name, _)| *name == endpoint.name).map_or_else(Default::default, |s| s.1);
-            self.schedule.set_lane(no, LaneLimits { in_flight_max: endpoint.in_flight_max }, state);
+            let kept = Kept { active: state == EndpointState::Active, ..Kept::default() };
+            self.schedule.open_lane(no, &lane_rules(endpoint), kept, self.clock.mono());
             lanes.insert(no, Lane { endpoint: Arc::clone(endpoint), state, recent: Recent::default() });
         }
         let (asks, asked) = mpsc::channel(ASKS_MAX);
@@ -117,6 +120,17 @@ impl<C: Courier> Dispatcher<C> {
     }
 }
 
+fn lane_rules(endpoint: &Endpoint) -> LaneRules {
+    LaneRules {
+        in_flight_max: endpoint.in_flight_max,
+        order: endpoint.order,
+        on_dead: endpoint.on_dead,
+        rate: endpoint.rate_limit,
+        breaker: None,
+        waits_ms: endpoint.retry.waits_ms.as_slice().into(),
+    }
+}
+
 /// Puts a recovered or revived delivery on the schedule.
 ///
 /// A wall clock that lies before the event's acceptance is wrong: a machine without a clock of its own starts in the past.
@@ -128,6 +142,7 @@ pub fn admit(schedule: &mut Schedule, waiting: &Waiting, clock: &SharedClock) {
         accepted_at: waiting.accepted_at,
         due: due(waiting.next_at, clock.wall().max(waiting.accepted_at), mono),
         progress: waiting.progress,
+        key: waiting.key,
     };
     schedule.admit(entry, None, mono);
 }
@@ -228,6 +243,7 @@ impl<C: Courier> Task<C> {
                             accepted_at: event.at,
                             due: due(next_at, wall, mono),
                             progress: Default::default(),
+                            key: event.key.as_ref().map(OrderingKey::hash),
                         };
                         self.schedule.admit(entry, Some(Arc::clone(&event)), mono);
                     }
@@ -260,15 +276,19 @@ impl<C: Courier> Task<C> {
             Standing::Pending { next_at } => {
                 Outcome::Retry { due: due(next_at, wall, mono), progress: ended.decision.progress }
             }
-            Standing::Delivered | Standing::Dead(_) => Outcome::Done,
+            Standing::Delivered => Outcome::Delivered,
+            Standing::Dead(_) => Outcome::Dead,
         };
-        self.schedule.finish(ended.delivery, outcome, mono);
+        self.schedule.finish(ended.delivery, outcome, Signal::Nothing, mono);
     }
 
     fn set_state(&mut self, endpoint: EndpointNo, state: EndpointState) {
         if let Some(lane) = self.lanes.get_mut(&endpoint) {
-            lane.state = state;
-            self.schedule.set_state(endpoint, state);
+            let was = std::mem::replace(&mut lane.state, state);
+            match (was == EndpointState::Active, state == EndpointState::Active) {
+                (false, true) => self.schedule.resume(endpoint, self.clock.mono()),
+                (_, active) => self.schedule.set_active(endpoint, active),
+            }
         }
     }
 
@@ -295,8 +315,13 @@ impl<C: Courier> Task<C> {
         let mut gone = std::mem::take(&mut self.lanes);
         for endpoint in endpoints {
             let no = self.roster.number(&endpoint.name);
-            let (state, recent) = gone.remove(&no).map(|lane| (lane.state, lane.recent)).unwrap_or_default();
-            self.schedule.set_lane(no, LaneLimits { in_flight_max: endpoint.in_flight_max }, state);
+            let known = gone.remove(&no).map(|lane| (lane.state, lane.recent));
+            let (rules, now) = (lane_rules(&endpoint), self.clock.mono());
+            match known {
+                Some(_) => self.schedule.change_lane(no, &rules, now),
+                None => self.schedule.open_lane(no, &rules, Kept::default(), now),
+            }
+            let (state, recent) = known.unwrap_or_default();
             self.lanes.insert(no, Lane { endpoint, state, recent });
         }
         for no in gone.keys() {
