@@ -79,7 +79,7 @@ impl Run {
         let sink = sink::serve(listener, {
             let times = Arc::clone(&times);
             move |n| {
-                n.map(|n| times.receive(n));
+                times.receive(n);
                 std::future::ready(())
             }
         });

@@ -53,14 +53,14 @@ impl Received {
         self.repeats.load(Ordering::Relaxed)
     }
 
-    async fn take(self: Arc<Self>, n: Option<usize>) {
+    async fn take(self: Arc<Self>, n: usize) {
         if self.held.load(Ordering::Relaxed)
             && let Ok(turn) = self.turns.acquire().await
         {
             turn.forget();
         }
-        if let Some(word) = n.and_then(|n| self.bits.get(n / 64)) {
-            let bit = 1 << (n.unwrap_or(0) % 64);
+        if let Some(word) = self.bits.get(n / 64) {
+            let bit = 1 << (n % 64);
             let known = word.fetch_or(bit, Ordering::Relaxed) & bit != 0;
             if known { &self.repeats } else { &self.count }.fetch_add(1, Ordering::Relaxed);
         }

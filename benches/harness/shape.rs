@@ -39,6 +39,11 @@ impl Keys {
         let (producer, turn) = (n % self.producers, n / self.producers);
         (producer * self.each + turn % self.each, turn / self.each)
     }
+
+    /// The event that has this running number within this key.
+    pub(crate) fn number(self, key: usize, turn: usize) -> usize {
+        (turn * self.each + key % self.each) * self.producers + key / self.each
+    }
 }
 
 impl Shape {

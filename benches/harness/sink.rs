@@ -14,8 +14,9 @@ use tokio::task::JoinSet;
 
 use super::shape;
 
-/// Answers every request with 200 once `take` is through with its event's number; serves until it is dropped.
-pub(crate) fn serve<F>(listener: TcpListener, take: impl Fn(Option<usize>) -> F + Clone + Send + 'static) -> JoinSet<()>
+/// Answers every request with 200, once `take` is through with its event's number where that is known here; serves until it is
+/// dropped.
+pub(crate) fn serve<F>(listener: TcpListener, take: impl Fn(usize) -> F + Clone + Send + 'static) -> JoinSet<()>
 where
     F: Future<Output = ()> + Send + 'static,
 {
@@ -33,10 +34,8 @@ where
 }
 
 /// Serves one connection until the daemon hangs up.
-pub(crate) async fn connection<F>(
-    stream: impl AsyncRead + AsyncWrite + Unpin,
-    take: impl Fn(Option<usize>) -> F + Clone,
-) where
+pub(crate) async fn connection<F>(stream: impl AsyncRead + AsyncWrite + Unpin, take: impl Fn(usize) -> F + Clone)
+where
     F: Future<Output = ()>,
 {
     let service = service_fn(move |request: Request<Incoming>| {
@@ -45,7 +44,9 @@ pub(crate) async fn connection<F>(
         let take = take.clone();
         async move {
             let _ = request.into_body().collect().await;
-            take(n).await;
+            if let Some(n) = n {
+                take(n).await;
+            }
             Ok::<_, Infallible>(Response::new(Full::new(Bytes::new())))
         }
     });

@@ -49,6 +49,11 @@ impl Times {
         now.saturating_sub(self.micros(since))
     }
 
+    /// Whether event `n` was acknowledged.
+    pub(crate) fn is_accepted(&self, n: usize) -> bool {
+        self.acknowledged[n].load(Ordering::Relaxed) > 0
+    }
+
     /// A request was answered 503.
     pub(crate) fn refuse(&self) {
         self.refused.fetch_add(1, Ordering::Relaxed);
