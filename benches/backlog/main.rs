@@ -80,7 +80,9 @@ struct Setting {
 
 impl Setting {
     fn settings(&self) -> Settings {
-        Settings::sink(&self.sink)
+        // What a backlog costs that is tried all the same; what a breaker spares is told by the bench `neighbours`.
+        Settings::default()
+            .endpoint("sink", &self.sink, "breaker = \"off\"")
             .storage("max_size = \"100GiB\"")
             .storage(&format!("retention = \"{}s\"", self.retention_secs))
             .delivery(&format!("retry = [\"{}s\", \"24h\"]", self.retry_secs))

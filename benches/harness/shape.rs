@@ -18,31 +18,37 @@ pub(crate) struct Shape {
 /// posts under its keys. So the order of acceptance within a key is known: it is that of the numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Keys {
+    count: usize,
     producers: usize,
-    /// Keys of each producer.
-    each: usize,
 }
 
 impl Keys {
-    /// About `keys` keys: the same number for each producer, and at least one.
-    pub(crate) fn new(keys: usize, producers: usize) -> Self {
-        Self { producers, each: (keys / producers).max(1) }
+    /// So many keys, and at least one for each producer.
+    pub(crate) fn new(count: usize, producers: usize) -> Self {
+        Self { count: count.max(producers), producers }
     }
 
     /// How many there are.
     pub(crate) fn count(self) -> usize {
-        self.producers * self.each
+        self.count
     }
 
     /// The key of event `n`, and the running number of `n` within it.
     pub(crate) fn of(self, n: usize) -> (usize, usize) {
-        let (producer, turn) = (n % self.producers, n / self.producers);
-        (producer * self.each + turn % self.each, turn / self.each)
+        let (producer, place) = (n % self.producers, n / self.producers);
+        let own = self.own(producer);
+        (place % own * self.producers + producer, place / own)
     }
 
     /// The event that has this running number within this key.
     pub(crate) fn number(self, key: usize, turn: usize) -> usize {
-        (turn * self.each + key % self.each) * self.producers + key / self.each
+        let producer = key % self.producers;
+        (turn * self.own(producer) + key / self.producers) * self.producers + producer
+    }
+
+    /// How many keys this producer has: it goes round them.
+    fn own(self, producer: usize) -> usize {
+        (self.count - producer).div_ceil(self.producers)
     }
 }
 
