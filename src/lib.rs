@@ -28,7 +28,7 @@
 //! | [`schedule`] | who goes next; pure |
 //! | [`dispatch`] | job, attempt, outcome, outbox, and the schedule again |
 //! | [`api`] | the HTTP front |
-//! | [`daemon`] | the composition root: start, ready, drain |
+//! | [`daemon`] | the composition root: start, ready, reload, drain |
 //! | [`cli`] | one file a command |
 
 pub mod api;

@@ -34,6 +34,10 @@ pub const ENDPOINT_NAME_BYTES_MAX: usize = 64;
 /// Most endpoints in one config.
 pub const ENDPOINTS_MAX: usize = 4096;
 
+/// Most endpoint names that a daemon may have met, in its storage and in one config after another, when a reload brings new
+/// ones: it numbers them in 16 bits and forgets none. Some numbers are left for its storage.
+pub const ENDPOINT_NAMES_MET_MAX: usize = u16::MAX as usize - ENDPOINTS_MAX;
+
 /// Largest `max_body` that a config may ask for, in bytes.
 pub const MAX_BODY_BYTES_MAX: usize = 64 * MIB;
 /// Most events in one batch request.
@@ -121,8 +125,9 @@ pub const RETRY_WAIT_MS_MAX: u64 = 30 * 24 * 3600 * 1000;
 pub const ATTEMPTS_MAX: u16 = 10_000;
 /// Most requests in flight to one endpoint that a config may ask for.
 pub const IN_FLIGHT_MAX: u32 = 1024;
-/// Most requests in flight to all endpoints together.
-pub const IN_FLIGHT_TOTAL_MAX: usize = 4096;
+/// Most requests in flight to all endpoints together. Half of them is kept for endpoints that have none under way, so that each
+/// has a permit of its own whatever the others do.
+pub const IN_FLIGHT_TOTAL_MAX: usize = 2 * ENDPOINTS_MAX;
 /// Bytes of fresh event bodies kept in memory for their first attempt; events past it are read back from the disk.
 pub const FRESH_BYTES_MAX: usize = 32 * MIB;
 /// Messages waiting for the scheduler.
@@ -195,6 +200,11 @@ pub const BREAKER_COOLDOWN_MS_MAX: u64 = 24 * 3600 * 1000;
 /// Longest `disable_after`, in milliseconds (one year).
 pub const DISABLE_AFTER_MS_MAX: u64 = 366 * 24 * 3600 * 1000;
 
+/// How long reading a config with its files may take when it is reloaded, in milliseconds: a folder on the network can hang.
+pub const RELOAD_READ_MS_MAX: u64 = 30_000;
+/// Most reloads that wait for the one under way; further ones wait with their request.
+pub const RELOADS_WAITING_MAX: usize = 16;
+
 /// How long a stop waits for attempts under way, in milliseconds. What is not finished by then is pending again at the
 /// next start.
 pub const DRAIN_MS_MAX: u64 = 25_000;
@@ -217,6 +227,6 @@ const _: () = {
     assert!(API_BODIES_BYTES_MAX >= MAX_BODY_BYTES_MAX);
     assert!(STORAGE_BYTES_MIN > MAX_BODY_BYTES_MAX as u64);
     assert!(CONNECT_MS_MAX <= ATTEMPT_MS_MAX);
-    assert!(IMPORT_ENDPOINTS_MAX + ENDPOINTS_MAX < u16::MAX as usize);
+    assert!(IMPORT_ENDPOINTS_MAX + ENDPOINTS_MAX < ENDPOINT_NAMES_MET_MAX);
     assert!(LIST_LIMIT_DEFAULT <= LIST_LIMIT_MAX);
 };

@@ -135,20 +135,18 @@ impl<T> Wheel<T> {
     /// Takes an entry off again; `None` if it has fired or was cancelled before.
     pub fn cancel(&mut self, timer: Timer) -> Option<T> {
         self.nodes.get(timer.index).filter(|node| node.stamp == timer.stamp)?;
-        let node = self.nodes.remove(timer.index)?;
-        let (level, slot) = self.place(node.due);
-        match node.prev {
-            NIL => self.levels[level].slots[slot].head = node.next,
-            prev => self.node_mut(prev).next = node.next,
+        self.take(timer.index).map(|node| node.item)
+    }
+
+    /// Takes off every entry that `wanted` picks, each with the moment it is due, in no order. It looks at all that wait.
+    pub fn take_if(&mut self, mut wanted: impl FnMut(&T) -> bool) -> Vec<(MonoMs, T)> {
+        let mut taken = Vec::new();
+        for index in 0..self.nodes.bound() {
+            if self.nodes.get(index).is_some_and(|node| wanted(&node.item)) {
+                taken.extend(self.take(index).map(|node| (MonoMs(node.due), node.item)));
+            }
         }
-        match node.next {
-            NIL => self.levels[level].slots[slot].tail = node.prev,
-            next => self.node_mut(next).prev = node.prev,
-        }
-        if self.levels[level].slots[slot].head == NIL {
-            self.mark_empty(level, slot);
-        }
-        Some(node.item)
+        taken
     }
 
     /// Moves the wheel to `now` and hands everything due by then to `fire`, each with the moment it was due: in the
@@ -187,6 +185,23 @@ impl<T> Wheel<T> {
     #[must_use]
     pub fn next_due(&self) -> Option<MonoMs> {
         self.first_slot().map(|(_, _, begin)| MonoMs(begin))
+    }
+
+    fn take(&mut self, index: u32) -> Option<Node<T>> {
+        let node = self.nodes.remove(index)?;
+        let (level, slot) = self.place(node.due);
+        match node.prev {
+            NIL => self.levels[level].slots[slot].head = node.next,
+            prev => self.node_mut(prev).next = node.next,
+        }
+        match node.next {
+            NIL => self.levels[level].slots[slot].tail = node.prev,
+            next => self.node_mut(next).prev = node.prev,
+        }
+        if self.levels[level].slots[slot].head == NIL {
+            self.mark_empty(level, slot);
+        }
+        Some(node)
     }
 
     /// The first slot in use, by level, number and the moment its span begins.
@@ -322,6 +337,7 @@ mod tests {
     enum Op {
         Insert { ahead: i64 },
         Cancel { which: prop::sample::Index },
+        TakeIf { third: usize },
         Advance { by: u64 },
         Sleep,
     }
@@ -336,6 +352,7 @@ mod tests {
             6 => span().prop_map(|ahead| Op::Insert { ahead: i64::try_from(ahead).unwrap() }),
             1 => (-1000..0_i64).prop_map(|ahead| Op::Insert { ahead }),
             2 => any::<prop::sample::Index>().prop_map(|which| Op::Cancel { which }),
+            1 => (0..3_usize).prop_map(|third| Op::TakeIf { third }),
             2 => span().prop_map(|by| Op::Advance { by }),
             2 => Just(Op::Sleep),
         ]
@@ -363,6 +380,13 @@ mod tests {
                         prop_assert_eq!(wheel.cancel(timer), model.remove(&key));
                     }
                     Op::Cancel { .. } => {}
+                    Op::TakeIf { third } => {
+                        let mut taken = wheel.take_if(|id| id % 3 == third);
+                        taken.sort_unstable();
+                        let picked: Vec<_> = model.extract_if(.., |_, id| *id % 3 == third).collect();
+                        let picked: Vec<_> = picked.into_iter().map(|((due, _), id)| (MonoMs(due), id)).collect();
+                        prop_assert_eq!(taken, picked);
+                    }
                     Op::Advance { .. } | Op::Sleep => {
                         now = match op {
                             Op::Advance { by } => now.saturating_add(by),

@@ -11,7 +11,7 @@ use super::ingest::post_own;
 use super::problem::{Problem, ProblemKind};
 use super::tally::Via;
 use super::targets::Target;
-use crate::config::{Endpoint, Format};
+use crate::config::{Endpoint, Format, Order};
 use crate::dispatch::{ControlError, EndpointHealth};
 use crate::model::endpoint::EndpointState;
 use crate::model::event::Content;
@@ -28,16 +28,24 @@ struct ShownEndpoints<'a> {
 #[derive(Serialize)]
 struct ShownEndpoint<'a> {
     name: &'a EndpointName,
-    url: &'a str,
-    events: Vec<String>,
-    format: &'static str,
+    /// `null` where the config does not name it any more, as are the next two.
+    url: Option<&'a str>,
+    events: Option<Vec<String>>,
+    format: Option<&'static str>,
+    order: Option<&'static str>,
     state: &'static str,
     /// Why it is disabled.
     reason: Option<&'static str>,
     disabled_at: Option<Moment>,
-    /// `null` until there is one.
+    /// `closed`, `open` or `half_open`; `null` where it is off.
     breaker: Option<&'static str>,
+    breaker_open_since: Option<Moment>,
+    failing_since: Option<Moment>,
+    held_until: Option<Moment>,
+    /// Ordering keys held up by a dead delivery.
+    blocked_keys: usize,
     backlog: u64,
+    oldest_pending_at: Option<Moment>,
     in_flight: u32,
     /// Of the last 100 attempts at most; `null` before the first.
     success_rate: Option<f64>,
@@ -68,23 +76,38 @@ fn format_word(format: Format) -> &'static str {
     }
 }
 
+fn order_word(order: Order) -> &'static str {
+    match order {
+        Order::None => "none",
+        Order::Key => "key",
+        Order::Strict => "strict",
+    }
+}
+
 impl<'a> ShownEndpoint<'a> {
-    fn new(endpoint: &'a Endpoint, health: &EndpointHealth) -> Self {
+    /// `endpoint`: its config, where there is one.
+    fn new(endpoint: Option<&'a Endpoint>, health: &'a EndpointHealth) -> Self {
         let (reason, disabled_at) = match health.state {
             EndpointState::Disabled { reason, at } => (Some(reason.word()), Some(Moment(at))),
             EndpointState::Active | EndpointState::Paused => (None, None),
         };
         let rate = f64::from(health.recent_successes) / f64::from(health.recent_attempts.max(1));
         Self {
-            name: &endpoint.name,
-            url: endpoint.url.as_str(),
-            events: endpoint.events.patterns(),
-            format: format_word(endpoint.format),
-            state: health.state.word(),
+            name: &health.name,
+            url: endpoint.map(|endpoint| endpoint.url.as_str()),
+            events: endpoint.map(|endpoint| endpoint.events.patterns()),
+            format: endpoint.map(|endpoint| format_word(endpoint.format)),
+            order: endpoint.map(|endpoint| order_word(endpoint.order)),
+            state: if health.orphaned { "orphaned" } else { health.state.word() },
             reason,
             disabled_at,
-            breaker: None,
+            breaker: health.breaker.map(|breaker| breaker.phase.word()),
+            breaker_open_since: health.breaker.and_then(|breaker| breaker.open_since).map(Moment),
+            failing_since: health.failing_since.map(Moment),
+            held_until: health.held_until.map(Moment),
+            blocked_keys: health.blocked_keys,
             backlog: health.pending,
+            oldest_pending_at: health.oldest_pending_at.map(Moment),
             in_flight: health.in_flight,
             success_rate: (health.recent_attempts > 0).then_some(rate),
             latency_ms: ShownLatency { p50: health.latency_ms_p50, p99: health.latency_ms_p99 },
@@ -107,8 +130,10 @@ pub(super) fn target<'a>(api: &'a Api, name: &str) -> Result<&'a Target, Problem
 fn refused(error: ControlError, name: &str) -> Problem {
     match error {
         ControlError::UnknownEndpoint => Problem::endpoint_not_found(name),
-        ControlError::Unavailable => {
-            let detail = "the endpoint's state could not be read or stored, or the daemon is stopping";
+        ControlError::Unavailable => Problem::new(ProblemKind::NotReady, "webhookd is stopping").retry_after_s(5),
+        ControlError::NotStored => {
+            let detail = "this is in force now, but the disk did not take it: it is stored as soon as the disk does, and a \
+                          restart before that would undo it";
             Problem::new(ProblemKind::NotReady, detail).retry_after_s(5)
         }
     }
@@ -117,31 +142,33 @@ fn refused(error: ControlError, name: &str) -> Problem {
 /// `GET /v1/endpoints`
 pub(super) async fn list(api: &Api) -> Result<Answer, Problem> {
     let all = api.core()?.control.endpoints().await.map_err(|error| refused(error, ""))?;
-    let shown = |health: &EndpointHealth| {
-        api.targets.find(health.name.as_str()).map(|target| ShownEndpoint::new(&target.endpoint, health))
-    };
-    Ok(json(StatusCode::OK, &ShownEndpoints { endpoints: all.iter().filter_map(shown).collect() }))
+    Ok(json(StatusCode::OK, &ShownEndpoints { endpoints: all.iter().map(|health| shown(api, health)).collect() }))
 }
 
 /// `GET /v1/endpoints/{name}`
 pub(super) async fn show(api: &Api, name: &str) -> Result<Answer, Problem> {
-    let target = target(api, name)?;
     let health = api.core()?.control.endpoint(name).await.map_err(|error| refused(error, name))?;
-    Ok(json(StatusCode::OK, &ShownEndpoint::new(&target.endpoint, &health)))
+    Ok(json(StatusCode::OK, &shown(api, &health)))
+}
+
+/// An endpoint with its config, as far as there is one.
+fn shown<'a>(api: &'a Api, health: &'a EndpointHealth) -> ShownEndpoint<'a> {
+    let target = api.targets.find(health.name.as_str()).filter(|_| !health.orphaned);
+    ShownEndpoint::new(target.map(|target| &*target.endpoint), health)
 }
 
 /// `POST /v1/endpoints/{name}/pause`
 pub(super) async fn pause(api: &Api, name: &str) -> Result<Answer, Problem> {
-    let target = target(api, name)?;
+    target(api, name)?;
     let health = api.core()?.control.pause(name).await.map_err(|error| refused(error, name))?;
-    Ok(json(StatusCode::OK, &ShownEndpoint::new(&target.endpoint, &health)))
+    Ok(json(StatusCode::OK, &shown(api, &health)))
 }
 
 /// `POST /v1/endpoints/{name}/resume`
 pub(super) async fn resume(api: &Api, name: &str) -> Result<Answer, Problem> {
-    let target = target(api, name)?;
+    target(api, name)?;
     let health = api.core()?.control.resume(name).await.map_err(|error| refused(error, name))?;
-    Ok(json(StatusCode::OK, &ShownEndpoint::new(&target.endpoint, &health)))
+    Ok(json(StatusCode::OK, &shown(api, &health)))
 }
 
 /// `POST /v1/endpoints/{name}/ping`: an event like any other, for this endpoint alone, whatever types it takes.

@@ -41,6 +41,7 @@ POST /v1/events/{id}/replay      deliver it again
 GET  /v1/endpoints               the endpoints and how they do
 GET  /v1/endpoints/{name}        one of them
 POST /v1/endpoints/{name}/pause  also /resume, /ping, /replay
+POST /v1/reload                  read the config anew
 GET  /healthz  /readyz  /metrics
 ";
 

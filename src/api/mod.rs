@@ -13,7 +13,7 @@
 //! | `body`, `query` | what is asked |
 //! | `problem`, `answer` | what is answered |
 //! | `ingest/` | events on their way in |
-//! | `events`, `endpoints`, `backfill`, `health` | one file for each further resource |
+//! | `events`, `endpoints`, `backfill`, `reload`, `health` | one file for each further resource |
 //! | `targets` | the endpoints of the config, as they are looked up |
 //! | `tally` | what happens here: log lines and metrics |
 //!
@@ -31,6 +31,7 @@ pub mod ingest;
 mod listen;
 pub mod problem;
 pub mod query;
+mod reload;
 mod routes;
 mod serve;
 pub mod tally;
@@ -42,11 +43,12 @@ mod unread;
 mod wire;
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use tokio::sync::Semaphore;
 
 pub use listen::{BindError, Listener, Place, SocketFile};
+pub use reload::{ReloadAsk, ReloadError, Reloaded, Reloads};
 pub use serve::serve;
 
 use self::body::Holdings;
@@ -133,9 +135,38 @@ pub struct Front {
     pub readiness: Arc<Readiness>,
     /// What `GET /metrics` shows, and what the API counts in.
     pub metrics: Arc<Metrics>,
+    /// Where a reload is asked for.
+    pub reloads: Reloads,
 }
 
-/// A front with what is made of it once, before the first request.
+/// The API as it stands now. Each request is served from the snapshot that was current when it came, to its end; a reload
+/// puts another one in its place.
+#[derive(Debug)]
+pub struct Snapshots {
+    /// Held for as long as it takes to count a reference.
+    current: RwLock<Arc<Api>>,
+}
+
+impl Snapshots {
+    /// The first one.
+    #[must_use]
+    pub fn new(front: Front) -> Arc<Self> {
+        Arc::new(Self { current: RwLock::new(Arc::new(Api::new(front))) })
+    }
+
+    /// Serves the requests that come from now on by another config. What does not depend on it stays: readiness, what is
+    /// held in memory and what is under way count on.
+    pub fn adopt(&self, config: &Arc<Config>) {
+        let next = Arc::new(self.current().with_config(Arc::clone(config)));
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = next;
+    }
+
+    fn current(&self) -> Arc<Api> {
+        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// A front with what is made of its config once, before the first request.
 #[derive(Debug)]
 struct Api {
     config: Arc<Config>,
@@ -143,6 +174,7 @@ struct Api {
     clock: SharedClock,
     readiness: Arc<Readiness>,
     metrics: Arc<Metrics>,
+    reloads: Reloads,
     targets: Targets,
     tokens: Tokens,
     holdings: Arc<Holdings>,
@@ -151,19 +183,35 @@ struct Api {
 }
 
 impl Api {
-    fn new(front: &Front) -> Arc<Self> {
-        let Front { config, roster, clock, readiness, metrics } = front;
-        Arc::new(Self {
-            config: Arc::clone(config),
-            roster: Arc::clone(roster),
-            clock: Arc::clone(clock),
-            readiness: Arc::clone(readiness),
-            metrics: Arc::clone(metrics),
-            targets: Targets::new(config, roster),
+    fn new(front: Front) -> Self {
+        let Front { config, roster, clock, readiness, metrics, reloads } = front;
+        Self {
+            targets: Targets::new(&config, &roster),
             tokens: Tokens::new(&config.api.tokens),
             holdings: Holdings::new(limits::API_BODIES_BYTES_MAX),
             replays: Arc::new(Semaphore::new(limits::ENDPOINT_REPLAYS_MAX)),
-        })
+            config,
+            roster,
+            clock,
+            readiness,
+            metrics,
+            reloads,
+        }
+    }
+
+    fn with_config(&self, config: Arc<Config>) -> Self {
+        Self {
+            targets: Targets::new(&config, &self.roster),
+            tokens: Tokens::new(&config.api.tokens),
+            config,
+            roster: Arc::clone(&self.roster),
+            clock: Arc::clone(&self.clock),
+            readiness: Arc::clone(&self.readiness),
+            metrics: Arc::clone(&self.metrics),
+            reloads: self.reloads.clone(),
+            holdings: Arc::clone(&self.holdings),
+            replays: Arc::clone(&self.replays),
+        }
     }
 
     /// What the request is served from, once that is open.

@@ -84,6 +84,8 @@ kinds! {
     IdConflict = "id-conflict" CONFLICT "Another event is known under this id",
     /// No delivery may be attempted any more.
     AttemptsExhausted = "attempts-exhausted" CONFLICT "The deliveries have had all the attempts there are",
+    /// The daemon was not started from a file, so there is none to read anew.
+    NoConfigFile = "no-config-file" CONFLICT "There is no config file",
     /// The body is larger than `max_body`.
     BodyTooLarge = "body-too-large" PAYLOAD_TOO_LARGE "The body is too large",
     /// The body is compressed.
@@ -102,6 +104,8 @@ kinds! {
     UnknownEndpoint = "unknown-endpoint" UNPROCESSABLE_ENTITY "An endpoint is unknown",
     /// A batch with no event, or with too many.
     BatchSize = "batch-size" UNPROCESSABLE_ENTITY "A batch holds 1 to 1000 events",
+    /// The config has faults.
+    InvalidConfig = "invalid-config" UNPROCESSABLE_ENTITY "The config is refused",
     /// Something stored could not be read.
     StorageUnreadable = "storage-unreadable" INTERNAL_SERVER_ERROR "The storage could not be read",
     /// The daemon opens its storage, or stops.

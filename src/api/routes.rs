@@ -13,7 +13,7 @@ use super::answer::Answer;
 use super::problem::{Problem, ProblemKind, quoted};
 use super::query::percent_decode;
 use super::tally::RequestRefused;
-use super::{Api, backfill, endpoints, events, guard, health, ingest};
+use super::{Api, backfill, endpoints, events, guard, health, ingest, reload};
 use crate::config::Scope;
 
 /// A resource.
@@ -34,6 +34,7 @@ enum Route {
     EndpointResume { name: String },
     EndpointPing { name: String },
     EndpointReplay { name: String },
+    Reload,
 }
 
 /// Who may use a method.
@@ -68,6 +69,7 @@ impl Route {
             [Some("v1"), Some("events"), Some("batch"), None, _] => Self::Batch,
             [Some("v1"), Some("events"), Some(id), None, _] => Self::Event { id: decode(id)? },
             [Some("v1"), Some("events"), Some(id), Some("replay"), None] => Self::EventReplay { id: decode(id)? },
+            [Some("v1"), Some("reload"), None, ..] => Self::Reload,
             [Some("v1"), Some("endpoints"), None, ..] => Self::Endpoints,
             [Some("v1"), Some("endpoints"), Some(name), None, _] => Self::Endpoint { name: decode(name)? },
             [Some("v1"), Some("endpoints"), Some(name), Some(verb), None] => {
@@ -99,7 +101,8 @@ impl Route {
             | Self::EndpointPause { .. }
             | Self::EndpointResume { .. }
             | Self::EndpointPing { .. }
-            | Self::EndpointReplay { .. } => (None, Some(Needs(Scope::Admin))),
+            | Self::EndpointReplay { .. }
+            | Self::Reload => (None, Some(Needs(Scope::Admin))),
         }
     }
 
@@ -167,6 +170,7 @@ where
         Route::EndpointResume { name } => endpoints::resume(api, &name).await,
         Route::EndpointPing { name } => endpoints::ping(api, &name).await,
         Route::EndpointReplay { name } => backfill::replay(api, tracker, &name, request).await,
+        Route::Reload => reload::reload(api).await,
     }
 }
 
@@ -219,6 +223,8 @@ mod tests {
             ("/v1/endpoints/billing/resume", Some(Route::EndpointResume { name: id("billing") })),
             ("/v1/endpoints/billing/ping", Some(Route::EndpointPing { name: id("billing") })),
             ("/v1/endpoints/billing/replay", Some(Route::EndpointReplay { name: id("billing") })),
+            ("/v1/reload", Some(Route::Reload)),
+            ("/v1/reload/x", None),
             ("/v1/endpoints/billing/delete", None),
             ("/v1/endpoints/billing/ping/x", None),
             ("/v1/events/", None),
@@ -251,7 +257,13 @@ mod tests {
         for path in ["/v1/events", "/v1/events/batch", "/v1/raw/x"] {
             assert_eq!(access(path).1, Some(Access::Needs(Scope::Send)), "{path}");
         }
-        for path in ["/v1/events/x/replay", "/v1/endpoints/x/pause", "/v1/endpoints/x/resume", "/v1/endpoints/x/ping"] {
+        for path in [
+            "/v1/events/x/replay",
+            "/v1/endpoints/x/pause",
+            "/v1/endpoints/x/resume",
+            "/v1/endpoints/x/ping",
+            "/v1/reload",
+        ] {
             assert_eq!(access(path), (None, Some(Access::Needs(Scope::Admin))), "{path}");
         }
     }

@@ -23,7 +23,7 @@ use tokio_util::task::TaskTracker;
 use super::answer::Answer;
 use super::tally::AcceptFailed;
 use super::wire::Wire;
-use super::{Api, Front, Listener, routes};
+use super::{Listener, Snapshots, routes};
 use crate::limits;
 
 /// How long to wait after the system had no descriptor or memory for a connection.
@@ -33,10 +33,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 ///
 /// Connections are tasks of `tracker`: after `shutdown`, those that wait for a request are closed, the others once their
 /// requests under way are answered. Whoever waits for the tracker decides for how long.
-pub async fn serve(listener: Listener, front: Arc<Front>, shutdown: CancellationToken, tracker: TaskTracker) {
-    let api = Api::new(&front);
+pub async fn serve(listener: Listener, api: Arc<Snapshots>, shutdown: CancellationToken, tracker: TaskTracker) {
     let requests = tracker.clone();
-    let answer = move |request| routes::answer(Arc::clone(&api), requests.clone(), request);
+    let answer = move |request| routes::answer(api.current(), requests.clone(), request);
     serve_with(listener, answer, shutdown, tracker).await;
 }
 

@@ -2,6 +2,7 @@
 
 mod operators;
 mod posting;
+mod reloads;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,18 +13,19 @@ use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::TcpStream;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::targets::Targets;
-use super::{Core, Front, Listener, Phase, Readiness, serve};
+use super::{Core, Front, Listener, Phase, Readiness, ReloadAsk, Reloads, Snapshots, serve};
 use crate::clock::{ManualClock, ManualHandle, SharedClock, UnixMs};
 use crate::config::{Config, Listen};
 use crate::deliver::{HttpCourier, OwnListeners};
 use crate::dispatch::Dispatcher;
 use crate::limits;
 use crate::model::delivery::{DeliveryRef, Progress, Settlement, Standing};
-use crate::model::endpoint::EndpointState;
+use crate::model::endpoint::{EndpointRecord, EndpointState};
 use crate::model::roster::Roster;
 use crate::model::text::EventId;
 use crate::observe::Metrics;
@@ -58,6 +60,9 @@ pub(super) fn targets() -> Targets {
 /// An API that runs, with all it stands on.
 struct Bench {
     address: std::net::SocketAddr,
+    front: Arc<Snapshots>,
+    /// Reloads that somebody asked for.
+    asked: mpsc::Receiver<ReloadAsk>,
     outbox: Outbox,
     roster: Arc<Roster>,
     clock: Arc<ManualClock>,
@@ -127,7 +132,8 @@ impl Bench {
         let opened =
             Outbox::open(options, Arc::clone(&shared), Arc::clone(&roster), Arc::clone(&metrics), |_| {}).unwrap();
         let Opened { outbox, news, .. } = opened;
-        let paused: Vec<_> = config.endpoints.keys().map(|name| (name.clone(), EndpointState::Paused)).collect();
+        let paused = EndpointRecord { state: EndpointState::Paused, ..EndpointRecord::default() };
+        let paused: Vec<_> = config.endpoints.keys().map(|name| (name.clone(), paused)).collect();
         let own = OwnListeners::from_iter([]);
         let courier = HttpCourier::new(config.endpoints.values(), Arc::clone(&shared), own).unwrap();
         let dispatcher = Dispatcher {
@@ -142,18 +148,21 @@ impl Bench {
         };
         let (stop, tracker) = (CancellationToken::new(), TaskTracker::new());
         let running = dispatcher.start(config.endpoints.values(), &paused, stop.clone(), &tracker);
-        let front = Front {
+        let (reloads, asked) = Reloads::channel();
+        let front = Snapshots::new(Front {
             config,
             roster: Arc::clone(&roster),
             clock: shared,
             readiness: Arc::clone(&readiness),
             metrics: Arc::clone(&metrics),
-        };
+            reloads,
+        });
         let listener = Listener::bind(&Listen::Tcp("127.0.0.1:0".parse().unwrap())).await.unwrap();
         let address = listener.tcp_address().unwrap();
-        tracker.spawn(serve(listener, Arc::new(front), stop.clone(), tracker.clone()));
+        tracker.spawn(serve(listener, Arc::clone(&front), stop.clone(), tracker.clone()));
         let core = Core { outbox: outbox.clone(), control: running.control };
-        (Self { address, outbox, roster, clock, readiness, metrics, stop, tracker, _folder: folder }, core)
+        let _folder = folder;
+        (Self { address, front, asked, outbox, roster, clock, readiness, metrics, stop, tracker, _folder }, core)
     }
 
     async fn send(&self, request: Request<Full<Bytes>>) -> Got {

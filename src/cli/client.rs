@@ -139,9 +139,20 @@ pub(super) struct Problem {
     /// The field at fault, as a JSON pointer.
     #[serde(default)]
     pub(super) pointer: Option<String>,
+    /// All faults, where there are several.
+    #[serde(default)]
+    pub(super) errors: Vec<Fault>,
     /// `Retry-After` in seconds.
     #[serde(skip)]
     pub(super) retry_after_s: Option<u64>,
+}
+
+/// One of a refusal's faults.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Fault {
+    /// What is wrong.
+    #[serde(default)]
+    pub(super) detail: String,
 }
 
 impl fmt::Display for Problem {
@@ -307,7 +318,14 @@ fn problem(head: &Response<()>, body: &[u8]) -> Problem {
     let mut problem: Problem = serde_json::from_slice(body).unwrap_or_else(|_| {
         // Something else than webhookd answers there, or something between us and it.
         let reason = head.status().canonical_reason().unwrap_or("the request was refused");
-        Problem { status: 0, title: reason.to_owned(), detail: None, pointer: None, retry_after_s: None }
+        Problem {
+            status: 0,
+            title: reason.to_owned(),
+            detail: None,
+            pointer: None,
+            errors: Vec::new(),
+            retry_after_s: None,
+        }
     });
     problem.status = head.status().as_u16();
     let retry_after = head.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
@@ -319,6 +337,11 @@ impl Problem {
     /// Whether the daemon asks to come back later.
     pub(super) fn is_later(&self) -> bool {
         self.status == StatusCode::SERVICE_UNAVAILABLE.as_u16()
+    }
+
+    /// Whether what was handed in, or named, has faults.
+    pub(super) fn is_faulty(&self) -> bool {
+        self.status == StatusCode::UNPROCESSABLE_ENTITY.as_u16()
     }
 
     /// Whether the body was too large.

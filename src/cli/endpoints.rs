@@ -62,12 +62,12 @@ fn row(endpoint: &EndpointDetail, now: UnixMs) -> Vec<Cell> {
     let last_error = last_error.map(|error| format!("{} {}", escape(&short_moment(&error.at, now)), error.words()));
     vec![
         Cell::plain(escape(&endpoint.name)),
-        Cell::toned(state_tone(&endpoint.state), state_in_words(endpoint)),
+        Cell::toned(tone(endpoint), state_in_words(endpoint)),
         Cell::plain(endpoint.backlog.to_string()),
         Cell::plain(endpoint.success_rate.map_or_else(dash, |rate| format!("{:.0} %", rate * 100.0))),
         Cell::plain(latency(endpoint).unwrap_or_else(dash)),
         Cell::toned(Tone::Faint, last_error.unwrap_or_else(dash)),
-        Cell::toned(Tone::Faint, escape(&endpoint.url)),
+        Cell::toned(Tone::Faint, escape(endpoint.url.as_deref().unwrap_or("-"))),
     ]
 }
 
@@ -75,12 +75,27 @@ fn dash() -> String {
     "-".to_owned()
 }
 
-/// An endpoint's state, with the reason where it was disabled.
+/// An endpoint's state, with what keeps deliveries from going out: why it was disabled, its breaker, a hold, dead deliveries in
+/// front of others.
 pub(super) fn state_in_words(endpoint: &EndpointDetail) -> String {
-    match &endpoint.reason {
-        Some(reason) => escape(&format!("{} ({reason})", endpoint.state)).into_owned(),
-        None => escape(&endpoint.state).into_owned(),
+    let mut why: Vec<String> = endpoint.reason.iter().cloned().collect();
+    match endpoint.breaker.as_deref() {
+        Some("open") => why.push("breaker open".to_owned()),
+        Some("half_open") => why.push("recovering".to_owned()),
+        _ => {}
     }
+    if endpoint.held_until.is_some() {
+        why.push("asked to wait".to_owned());
+    }
+    if endpoint.blocked_keys > 0 {
+        why.push(format!("{} blocked", endpoint.blocked_keys));
+    }
+    let state = &endpoint.state;
+    escape(&if why.is_empty() { state.clone() } else { format!("{state} ({})", why.join(", ")) }).into_owned()
+}
+
+fn tone(endpoint: &EndpointDetail) -> Tone {
+    if endpoint.breaker.as_deref() == Some("open") { Tone::Bad } else { state_tone(&endpoint.state) }
 }
 
 fn latency(endpoint: &EndpointDetail) -> Option<String> {

@@ -24,6 +24,7 @@ mod key_args;
 mod listen;
 mod logging;
 mod receiver;
+mod reload;
 mod replay;
 mod run;
 mod screen;
@@ -66,6 +67,7 @@ enum Command {
     Endpoints(endpoints::EndpointsArgs),
     Endpoint(endpoint::EndpointArgs),
     Replay(replay::ReplayArgs),
+    Reload(reload::ReloadArgs),
     Store(store::StoreArgs),
     Listen(listen::ListenArgs),
     Sign(sign::SignArgs),
@@ -113,6 +115,7 @@ fn perform(command: Command, stage: &mut Stage) -> Outcome {
         Command::Endpoints(args) => block_on(endpoints::run(&args, stage)),
         Command::Endpoint(args) => block_on(endpoint::run(&args, stage)),
         Command::Replay(args) => block_on(replay::run(&args, stage)),
+        Command::Reload(args) => block_on(reload::run(&args, stage)),
         Command::Store(args) => store::run(&args, stage),
         Command::Listen(args) => block_on(listen::run(&args, stage)),
         Command::Sign(args) => sign::run(&args, stage),
@@ -161,7 +164,8 @@ mod tests {
     #[test]
     fn the_contracts_commands_are_all_there() {
         let known = Cli::command().get_subcommands().map(|c| c.get_name().to_owned()).collect::<Vec<_>>();
-        let expected = "run check demo send events event endpoints endpoint replay store listen sign verify secret";
+        let expected =
+            "run check demo send events event endpoints endpoint replay reload store listen sign verify secret";
         assert_eq!(known, expected.split(' ').collect::<Vec<_>>());
     }
 

@@ -30,7 +30,8 @@ Examples:
   webhookd run --config webhookd.toml --log json
 
 SIGTERM and Ctrl-C stop it: it takes no more events, lets attempts under way end, and exits with 0. A second one stops it \
-at once; nothing that was accepted is lost either way. Exit codes: 1 it could not start, was \
+at once; nothing that was accepted is lost either way. SIGHUP makes it read its config anew, as `webhookd reload` does; a \
+config with faults changes nothing. Exit codes: 1 it could not start, was \
 stopped at once, or failed; 2 the config is wrong.";
 
 pub(super) fn run(args: &RunArgs) -> Outcome {
@@ -43,7 +44,7 @@ pub(super) fn run(args: &RunArgs) -> Outcome {
         tracing::warn!("{warning}");
     }
     block_on_all_threads(async {
-        match daemon::run_until_signalled(Arc::new(config)).await {
+        match daemon::run_until_signalled(Arc::new(config), args.config.clone()).await {
             Ok(Ended::InOrder) => Ok(()),
             Ok(Ended::AtOnce) => {
                 Err(Failure::failed("stopped at once; what was under way is pending at the next start"))

@@ -178,7 +178,7 @@ fn account_of_export(exported: &Exported) -> Outcome {
     if *set_aside > 0 {
         tell(&format!("{set_aside} damaged generations lie set aside; what could be saved of them is in the export"));
     }
-    tell(&format!("{events} events exported{}", not_active(*endpoints)));
+    tell(&format!("{events} events exported{}", kept_of(*endpoints)));
     if faults.is_empty() && *without_body == 0 { Ok(()) } else { Err(Failure::silent(EXIT_FAILED)) }
 }
 
@@ -207,16 +207,16 @@ fn import(args: &ImportArgs, stage: &mut Stage) -> Outcome {
     if without_body > 0 {
         tell(&format!("{without_body} events were left out: they had lost their body before they were exported"));
     }
-    let states = not_active(endpoints);
-    stage.screen.line(&format!("{events} events imported into {dir}, {pending} deliveries pending{states}"))?;
+    let kept = kept_of(endpoints);
+    stage.screen.line(&format!("{events} events imported into {dir}, {pending} deliveries pending{kept}"))?;
     Ok(())
 }
 
-fn not_active(endpoints: u64) -> String {
+fn kept_of(endpoints: u64) -> String {
     match endpoints {
         0 => String::new(),
-        1 => ", 1 endpoint not active".to_owned(),
-        many => format!(", {many} endpoints not active"),
+        1 => ", and the state of 1 endpoint".to_owned(),
+        many => format!(", and the states of {many} endpoints"),
     }
 }
 

@@ -24,6 +24,29 @@ pub(super) struct AcceptedBatch {
     pub(super) events: Vec<Accepted>,
 }
 
+/// `POST /v1/reload`
+#[derive(Debug, Deserialize)]
+pub(super) struct Reloaded {
+    pub(super) endpoints: ReloadedEndpoints,
+    #[serde(default)]
+    pub(super) settings: Vec<String>,
+    #[serde(default)]
+    pub(super) needs_restart: Vec<String>,
+    #[serde(default)]
+    pub(super) warnings: Vec<String>,
+}
+
+/// The endpoints of a reload.
+#[derive(Debug, Deserialize)]
+pub(super) struct ReloadedEndpoints {
+    #[serde(default)]
+    pub(super) added: Vec<String>,
+    #[serde(default)]
+    pub(super) changed: Vec<String>,
+    #[serde(default)]
+    pub(super) removed: Vec<String>,
+}
+
 /// `GET /v1/events`
 #[derive(Debug, Deserialize)]
 pub(super) struct Listing {
@@ -122,10 +145,16 @@ pub(super) struct EndpointList {
 pub(super) struct EndpointDetail {
     pub(super) name: String,
     #[serde(default)]
-    pub(super) url: String,
+    pub(super) url: Option<String>,
     pub(super) state: String,
     #[serde(default)]
     pub(super) reason: Option<String>,
+    #[serde(default)]
+    pub(super) breaker: Option<String>,
+    #[serde(default)]
+    pub(super) held_until: Option<String>,
+    #[serde(default)]
+    pub(super) blocked_keys: u64,
     #[serde(default, alias = "pending")]
     pub(super) backlog: u64,
     #[serde(default)]
@@ -163,7 +192,7 @@ fn present<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Box<RawValue>>, 
 pub(super) fn state_tone(state: &str) -> Tone {
     match state {
         "delivered" | "active" => Tone::Good,
-        "pending" | "paused" => Tone::Warn,
+        "pending" | "paused" | "orphaned" => Tone::Warn,
         "dead" | "disabled" => Tone::Bad,
         _ => Tone::Plain,
     }

@@ -45,23 +45,29 @@ impl ConfigErrors {
     pub fn errors(&self) -> &[ConfigError] {
         &self.errors
     }
+
+    /// The faults as `check` prints them, each as `file:line:column: key: message`.
+    pub fn lines(&self) -> impl Iterator<Item = String> + '_ {
+        self.errors.iter().map(|error| {
+            let mut line = self.file_name.clone();
+            if error.line > 0 {
+                line.push_str(&format!(":{}:{}", error.line, error.column));
+            }
+            if !error.key.is_empty() {
+                line.push_str(&format!(": {}", error.key));
+            }
+            format!("{line}: {}", error.message)
+        })
+    }
 }
 
 impl fmt::Display for ConfigErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (n, error) in self.errors.iter().enumerate() {
+        for (n, line) in self.lines().enumerate() {
             if n > 0 {
                 writeln!(f)?;
             }
-            write!(f, "{}", self.file_name)?;
-            if error.line > 0 {
-                write!(f, ":{}:{}", error.line, error.column)?;
-            }
-            write!(f, ": ")?;
-            if !error.key.is_empty() {
-                write!(f, "{}: ", error.key)?;
-            }
-            write!(f, "{}", error.message)?;
+            f.write_str(&line)?;
         }
         Ok(())
     }

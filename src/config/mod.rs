@@ -15,8 +15,10 @@
 //! | `api`, `storage`, `delivery`, `endpoint` | one table each |
 //! | `headers`, `signing`, `tls`, `secrets` | parts of these |
 //! | `summary` | a config in a few lines |
+//! | `change` | what another config changes while a daemon runs, and what it cannot |
 
 mod api;
+mod change;
 mod delivery;
 mod endpoint;
 mod error;
@@ -39,6 +41,7 @@ use std::sync::Arc;
 use hyper::header::{HeaderName, HeaderValue};
 use ipnet::IpNet;
 
+pub use self::change::Changes;
 pub use self::delivery::Delivery;
 pub use self::error::{ConfigError, ConfigErrors};
 pub use self::load::process_env;
@@ -86,7 +89,7 @@ pub struct Api {
 }
 
 /// One bearer token.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Token {
     /// Its name in the config; its value is never shown.
     pub name: String,

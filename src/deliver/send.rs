@@ -66,6 +66,15 @@ impl Lane {
         Ok(Self { template: Template::new(endpoint)?, client })
     }
 
+    /// A lane for another config of the endpoint, on the same connections.
+    pub(super) fn renewed(&self, endpoint: Arc<Endpoint>) -> Result<Self, InvalidUri> {
+        Ok(Self { template: Template::new(endpoint)?, client: self.client.clone() })
+    }
+
+    pub(super) fn endpoint(&self) -> &Endpoint {
+        self.template.endpoint()
+    }
+
     /// Sends the event, and comes back when the endpoint's time, counted from `begun`, is over at the latest.
     pub(super) async fn send(&self, event: &Event, n: u16, at: UnixMs, begun: MonoMs, clock: &SharedClock) -> Outcome {
         let endpoint = self.template.endpoint();

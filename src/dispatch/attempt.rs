@@ -5,20 +5,21 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::task::Poll;
 
-use super::decide::{Decision, decide};
+use super::decide::{Decision, Judged, decide};
 use super::health::LastError;
+use super::report::{Report, Reporter, is_told};
 use crate::clock::{SharedClock, UnixMs};
 use crate::config::Endpoint;
 use crate::deliver::{Attempted, Courier, Job};
 use crate::model::attempt::{Attempt, AttemptError};
 use crate::model::delivery::{DeadReason, DeliveryRef, Progress, Settlement, Standing};
-use crate::model::endpoint::EndpointState;
 use crate::model::event::Event;
 use crate::observe::Metrics;
-use crate::observe::happening::{AttemptEnded, Delivered, Died, EndpointDisabled};
+use crate::observe::happening::{AttemptEnded, Delivered, Died};
 use crate::outbox::{Outbox, ReadError};
 use crate::policy::answer::Verdict;
-use crate::schedule::Start;
+use crate::policy::breaker::Signal;
+use crate::schedule::{Act, Start};
 
 /// When an event is tried again that the storage did not give out, in milliseconds.
 const STORAGE_AGAIN_MS: u64 = 10_000;
@@ -30,6 +31,7 @@ pub(super) struct Workshop<C> {
     pub(super) courier: C,
     pub(super) clock: SharedClock,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) reporter: Reporter,
 }
 
 /// What the dispatcher's task is told when an attempt has ended and is settled.
@@ -40,8 +42,18 @@ pub(super) struct Ended {
     pub(super) duration_ms: u32,
     /// When it ended.
     pub(super) at: UnixMs,
-    /// `None` for a success.
-    pub(super) error: Option<LastError>,
+    pub(super) tells: Tells,
+}
+
+/// What it tells of how the endpoint is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tells {
+    /// No request was made.
+    Nothing,
+    /// It took the event.
+    Success,
+    /// It did not.
+    Failure(LastError),
 }
 
 impl<C: Courier> Workshop<C> {
@@ -49,7 +61,13 @@ impl<C: Courier> Workshop<C> {
     /// wait for the next start.
     pub(super) async fn attempt(&self, start: Start, endpoint: Arc<Endpoint>, random: f64) -> Ended {
         let (delivery, before) = (start.delivery, start.progress);
-        match caught(self.try_attempt(start, Arc::clone(&endpoint), random)).await {
+        let work = async {
+            match start.act {
+                Act::Attempt { .. } => self.try_attempt(start, Arc::clone(&endpoint), random).await,
+                Act::Expire => self.expire(start, &endpoint).await,
+            }
+        };
+        match caught(work).await {
             Some(ended) => ended,
             None => self.panicked(delivery, before, &endpoint, random).await,
         }
@@ -57,23 +75,18 @@ impl<C: Courier> Workshop<C> {
 
     async fn try_attempt(&self, start: Start, endpoint: Arc<Endpoint>, random: f64) -> Ended {
         let n = start.progress.made.saturating_add(1);
-        let event = match start.fresh {
-            Some(event) => event,
-            None => match self.outbox.load(start.delivery.event).await {
-                Ok(Some(event)) => event,
-                Ok(None) | Err(ReadError::Lost(_)) => return self.lost(start, &endpoint).await,
-                Err(error) => return self.unread(start.delivery, start.progress, &endpoint, &error),
-            },
+        let event = match self.event(&start, &endpoint).await {
+            Ok(event) => event,
+            Err(ended) => return *ended,
         };
         let job = Job { event: Arc::clone(&event), endpoint: Arc::clone(&endpoint), n };
         let attempted = self.courier.attempt(job).await;
         let now = self.clock.wall();
-        let decision = decide(attempted.verdict, &endpoint.retry, start.progress, random, now);
+        let judged = Judged { verdict: attempted.verdict, status: attempted.status };
+        let decision = decide(judged, &endpoint.retry, start.progress, random, now);
         self.tell(&attempted, &decision, &event, &endpoint, start.accepted_at, now);
-        if let Some(state) = decision.endpoint {
-            self.disable(&endpoint, start.delivery, state).await;
-        }
-        let error = attempted.error.map(|error| LastError { at: now, status: attempted.status, error });
+        let failure = |error| Tells::Failure(LastError { at: now, status: attempted.status, error });
+        let tells = attempted.error.map_or(Tells::Success, failure);
         let duration_ms = attempted.duration_ms;
         self.outbox
             .settle(Settlement {
@@ -90,7 +103,66 @@ impl<C: Courier> Workshop<C> {
                 progress: decision.progress,
             })
             .await;
-        Ended { delivery: start.delivery, decision, duration_ms, at: now, error }
+        if let Standing::Dead(reason) = decision.standing {
+            self.report_death(&event, &endpoint, reason, decision.progress).await;
+        }
+        Ended { delivery: start.delivery, decision, duration_ms, at: now, tells }
+    }
+
+    /// Its whole schedule has passed while nothing was sent to the endpoint: it is dead, and no request is made.
+    async fn expire(&self, start: Start, endpoint: &Endpoint) -> Ended {
+        let event = match self.event(&start, endpoint).await {
+            Ok(event) => event,
+            Err(ended) => return *ended,
+        };
+        let Start { delivery, progress, .. } = start;
+        let reason = DeadReason::BreakerOpen;
+        Died { event: &event.id, endpoint: &endpoint.name, reason, progress }.tell(&self.metrics);
+        let standing = Standing::Dead(reason);
+        self.outbox.settle(Settlement { delivery, attempt: None, standing, progress }).await;
+        self.report_death(&event, endpoint, reason, progress).await;
+        self.without_request(delivery, standing, progress, None)
+    }
+
+    /// The event of a start, from memory or from the outbox; else the end of the attempt that cannot be made.
+    async fn event(&self, start: &Start, endpoint: &Endpoint) -> Result<Arc<Event>, Box<Ended>> {
+        if let Some(event) = &start.fresh {
+            return Ok(Arc::clone(event));
+        }
+        match self.outbox.load(start.delivery.event).await {
+            Ok(Some(event)) => Ok(event),
+            Ok(None) | Err(ReadError::Lost(_)) => Err(Box::new(self.lost(start, endpoint).await)),
+            Err(error) => Err(Box::new(self.unread(start.delivery, start.progress, endpoint, &error))),
+        }
+    }
+
+    async fn report_death(&self, event: &Event, endpoint: &Endpoint, reason: DeadReason, progress: Progress) {
+        if !is_told(event.event_type.as_str()) {
+            return;
+        }
+        let report = Report::Dead {
+            event: event.id.to_string(),
+            event_type: event.event_type.to_string(),
+            endpoint: endpoint.name.clone(),
+            reason: reason.word(),
+            attempts: progress.made,
+        };
+        self.reporter.tell(report).await;
+    }
+
+    /// The end of an attempt at which no request was made: it says nothing of the endpoint. `error`: why, where that is worth
+    /// showing.
+    fn without_request(
+        &self,
+        delivery: DeliveryRef,
+        standing: Standing,
+        progress: Progress,
+        error: Option<AttemptError>,
+    ) -> Ended {
+        let at = self.clock.wall();
+        let decision = Decision { standing, progress, signal: Signal::Nothing, disable: None, hold_ms: None };
+        let failure = |error| Tells::Failure(LastError { at, status: None, error });
+        Ended { delivery, decision, duration_ms: 0, at, tells: error.map_or(Tells::Nothing, failure) }
     }
 
     /// The storage could not be read this time: no attempt was made, and the endpoint's schedule is not used up by it.
@@ -103,30 +175,24 @@ impl<C: Courier> Workshop<C> {
             %error,
             "an event could not be read for its delivery; it is tried again shortly"
         );
-        let at = self.clock.wall();
-        let standing = Standing::Pending { next_at: at.plus_ms(STORAGE_AGAIN_MS) };
-        let decision = Decision { standing, progress, endpoint: None, hold_ms: None };
+        let next_at = self.clock.wall().plus_ms(STORAGE_AGAIN_MS);
         // Nothing is stored: the delivery stands where it stood.
-        let error = Some(LastError { at, status: None, error: AttemptError::Storage });
-        Ended { delivery, decision, duration_ms: 0, at, error }
+        self.without_request(delivery, Standing::Pending { next_at }, progress, Some(AttemptError::Storage))
     }
 
     /// The event, or its body, was lost with a damaged generation: there is nothing to send, now or later.
-    async fn lost(&self, start: Start, endpoint: &Endpoint) -> Ended {
-        let Start { delivery, progress, .. } = start;
+    async fn lost(&self, start: &Start, endpoint: &Endpoint) -> Ended {
+        let Start { delivery, progress, .. } = *start;
         tracing::error!(
             generation = delivery.event.generation,
             seq = delivery.event.seq,
             endpoint = %endpoint.name,
             "an event was lost with a damaged generation, and its delivery is dead"
         );
-        let at = self.clock.wall();
         let standing = Standing::Dead(DeadReason::Lost);
         self.metrics.deliveries_finished.with_label_values(&[endpoint.name.as_str(), "dead"]).inc();
         self.outbox.settle(Settlement { delivery, attempt: None, standing, progress }).await;
-        let decision = Decision { standing, progress, endpoint: None, hold_ms: None };
-        let error = Some(LastError { at, status: None, error: AttemptError::Storage });
-        Ended { delivery, decision, duration_ms: 0, at, error }
+        self.without_request(delivery, standing, progress, Some(AttemptError::Storage))
     }
 
     /// The attempt ended in a panic, a fault of this program. It counts as one, so that it is not repeated for ever.
@@ -139,23 +205,13 @@ impl<C: Courier> Workshop<C> {
         );
         let at = self.clock.wall();
         let verdict = Verdict::Retry { hint_ms: None, hold_endpoint: false };
-        let decision = decide(verdict, &endpoint.retry, before, random, at);
+        // It counts for the delivery, and is not the endpoint's fault.
+        let decision = decide(Judged { verdict, status: None }, &endpoint.retry, before, random, at);
+        let decision = Decision { signal: Signal::Nothing, ..decision };
         let Decision { standing, progress, .. } = decision;
         self.outbox.settle(Settlement { delivery, attempt: None, standing, progress }).await;
-        let error = Some(LastError { at, status: None, error: AttemptError::Protocol });
-        Ended { delivery, decision, duration_ms: 0, at, error }
-    }
-
-    async fn disable(&self, endpoint: &Endpoint, delivery: DeliveryRef, state: EndpointState) {
-        if let EndpointState::Disabled { reason, .. } = state {
-            EndpointDisabled { endpoint: &endpoint.name, reason: reason.word() }.tell(&self.metrics);
-        }
-        if self.outbox.set_endpoint_state(delivery.endpoint, state).await.is_err() {
-            tracing::warn!(
-                endpoint = %endpoint.name,
-                "that the endpoint is disabled could not be stored: after a restart it is tried once more"
-            );
-        }
+        let error = LastError { at, status: None, error: AttemptError::Protocol };
+        Ended { delivery, decision, duration_ms: 0, at, tells: Tells::Failure(error) }
     }
 
     fn tell(

@@ -7,7 +7,6 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::health::EndpointHealth;
 use crate::config::Endpoint;
-use crate::model::endpoint::EndpointState;
 use crate::model::roster::{EndpointNo, Roster};
 use crate::outbox::Outbox;
 
@@ -25,24 +24,34 @@ pub enum ControlError {
     /// No such endpoint in the config.
     #[error("there is no such endpoint in the config")]
     UnknownEndpoint,
-    /// It could not be stored, or the daemon is stopping.
-    #[error("it could not be stored, or the daemon is stopping")]
+    /// The daemon is stopping.
+    #[error("the daemon is stopping")]
     Unavailable,
+    /// It is in force, and the disk did not take it.
+    #[error("it is in force, but the disk did not take it; it is stored as soon as the disk does")]
+    NotStored,
+}
+
+/// What an operator does to an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Switch {
+    Pause,
+    Resume,
 }
 
 /// What the dispatcher's task is asked.
 #[derive(Debug)]
 pub(super) enum Ask {
-    /// How all endpoints of the config are doing.
+    /// How all endpoints are doing.
     Health { reply: oneshot::Sender<Vec<EndpointHealth>> },
     /// Another config.
     Reload { endpoints: Vec<Arc<Endpoint>>, reply: oneshot::Sender<()> },
-    /// A state that is persisted already.
-    State { endpoint: EndpointNo, state: EndpointState, reply: oneshot::Sender<Option<EndpointHealth>> },
+    /// An endpoint is held, or let go.
+    Switch { endpoint: EndpointNo, to: Switch, reply: oneshot::Sender<Option<EndpointHealth>> },
 }
 
 impl Control {
-    /// Every endpoint of the config, by name. The metrics' gauges are set on the way.
+    /// Every endpoint of the config, and every other that something waits for, by name. The metrics' gauges are set on the way.
     ///
     /// # Errors
     /// [`ControlError::Unavailable`] while the daemon stops.
@@ -67,15 +76,16 @@ impl Control {
     /// # Errors
     /// See [`ControlError`].
     pub async fn pause(&self, name: &str) -> Result<EndpointHealth, ControlError> {
-        self.set(name, EndpointState::Paused).await
+        self.switch(name, Switch::Pause).await
     }
 
-    /// Lets them go again, also after the endpoint was disabled.
+    /// Lets them go again, also after the endpoint was disabled. Its history begins anew: its breaker is closed, no hold stands,
+    /// and dead deliveries hold nobody up.
     ///
     /// # Errors
     /// See [`ControlError`].
     pub async fn resume(&self, name: &str) -> Result<EndpointHealth, ControlError> {
-        self.set(name, EndpointState::Active).await
+        self.switch(name, Switch::Resume).await
     }
 
     /// Goes on with the endpoints of another config. Deliveries to those that are not among them are kept and wait; attempts
@@ -89,12 +99,12 @@ impl Control {
         answer.await.map_err(|_| ControlError::Unavailable)
     }
 
-    async fn set(&self, name: &str, state: EndpointState) -> Result<EndpointHealth, ControlError> {
-        self.endpoint(name).await?;
+    async fn switch(&self, name: &str, to: Switch) -> Result<EndpointHealth, ControlError> {
         let endpoint = self.roster.known(name).ok_or(ControlError::UnknownEndpoint)?;
-        self.outbox.set_endpoint_state(endpoint, state).await.map_err(|_| ControlError::Unavailable)?;
         let (reply, answer) = oneshot::channel();
-        self.asks.send(Ask::State { endpoint, state, reply }).await.map_err(|_| ControlError::Unavailable)?;
-        answer.await.map_err(|_| ControlError::Unavailable)?.ok_or(ControlError::UnknownEndpoint)
+        self.asks.send(Ask::Switch { endpoint, to, reply }).await.map_err(|_| ControlError::Unavailable)?;
+        let health = answer.await.map_err(|_| ControlError::Unavailable)?.ok_or(ControlError::UnknownEndpoint)?;
+        self.outbox.store_endpoints().await.map_err(|_| ControlError::NotStored)?;
+        Ok(health)
     }
 }

@@ -3,8 +3,9 @@
 use crate::clock::UnixMs;
 use crate::limits::ATTEMPTS_MAX;
 use crate::model::delivery::{DeadReason, Progress, Standing};
-use crate::model::endpoint::{DisabledReason, EndpointState};
+use crate::model::endpoint::DisabledReason;
 use crate::policy::answer::Verdict;
+use crate::policy::breaker::Signal;
 use crate::policy::retry::RetryPolicy;
 
 /// What is to be done after an attempt.
@@ -14,16 +15,37 @@ pub(super) struct Decision {
     pub(super) standing: Standing,
     /// How far it has come, this attempt included.
     pub(super) progress: Progress,
-    /// The endpoint's new state, where the answer asked for one.
-    pub(super) endpoint: Option<EndpointState>,
+    /// What it tells of the endpoint.
+    pub(super) signal: Signal,
+    /// The endpoint is switched off, where the answer asked for it.
+    pub(super) disable: Option<DisabledReason>,
     /// So long the whole endpoint waits, in milliseconds.
     pub(super) hold_ms: Option<u64>,
 }
 
+/// What came of a request.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Judged {
+    pub(super) verdict: Verdict,
+    /// The status, where an answer came.
+    pub(super) status: Option<u16>,
+}
+
+/// What an attempt tells of its endpoint. A status that is permanent, or an abort, is said of the event; so is a 410 of the
+/// endpoint, but that is switched off for it anyway.
+fn signal(Judged { verdict, status }: Judged) -> Signal {
+    match verdict {
+        Verdict::Delivered | Verdict::DeliveredLast(_) => Signal::Success,
+        Verdict::Retry { .. } if status == Some(429) => Signal::Limited,
+        Verdict::Retry { .. } => Signal::Failure,
+        Verdict::Dead(_) | Verdict::Disable(_) => Signal::Nothing,
+    }
+}
+
 /// Decides by the verdict on an attempt. `before` is how far the delivery had come before it; `random` lies in 0 .. 1.
-pub(super) fn decide(verdict: Verdict, policy: &RetryPolicy, before: Progress, random: f64, now: UnixMs) -> Decision {
+pub(super) fn decide(judged: Judged, policy: &RetryPolicy, before: Progress, random: f64, now: UnixMs) -> Decision {
+    let verdict = judged.verdict;
     let progress = Progress { tries: before.tries.saturating_add(1), made: before.made.saturating_add(1) };
-    let disabled = |reason: DisabledReason| Some(EndpointState::Disabled { reason, at: now });
     let wait = |hint_ms| {
         if progress.made >= ATTEMPTS_MAX {
             return Standing::Dead(DeadReason::Exhausted);
@@ -33,21 +55,21 @@ pub(super) fn decide(verdict: Verdict, policy: &RetryPolicy, before: Progress, r
             None => Standing::Dead(DeadReason::Exhausted),
         }
     };
-    let (standing, endpoint, hold_ms) = match verdict {
+    let (standing, disable, hold_ms) = match verdict {
         Verdict::Delivered => (Standing::Delivered, None, None),
-        Verdict::DeliveredLast(reason) => (Standing::Delivered, disabled(reason), None),
+        Verdict::DeliveredLast(reason) => (Standing::Delivered, Some(reason), None),
         Verdict::Retry { hint_ms, hold_endpoint } => {
             (wait(hint_ms), None, hold_endpoint.then(|| policy.hold_ms(hint_ms)))
         }
         Verdict::Dead(reason) => (Standing::Dead(reason), None, None),
         // The delivery waits for the endpoint to be resumed: it is due then, and its schedule has not run.
-        Verdict::Disable(reason) => (Standing::Pending { next_at: now }, disabled(reason), None),
+        Verdict::Disable(reason) => (Standing::Pending { next_at: now }, Some(reason), None),
     };
     let progress = match verdict {
         Verdict::Disable(_) => Progress { tries: before.tries, ..progress },
         _ => progress,
     };
-    Decision { standing, progress, endpoint, hold_ms }
+    Decision { standing, progress, signal: signal(judged), disable, hold_ms }
 }
 
 #[cfg(test)]
@@ -61,7 +83,8 @@ mod tests {
     }
 
     fn after(verdict: Verdict, tries: u16, made: u16) -> Decision {
-        decide(verdict, &policy(), Progress { tries, made }, 0.5, NOW)
+        let judged = Judged { verdict, status: Some(500) };
+        decide(judged, &policy(), Progress { tries, made }, 0.5, NOW)
     }
 
     const RETRY: Verdict = Verdict::Retry { hint_ms: None, hold_endpoint: false };
@@ -94,6 +117,17 @@ mod tests {
         let decision = after(Verdict::Disable(DisabledReason::Gone), 2, 2);
         assert_eq!(decision.standing, Standing::Pending { next_at: NOW });
         assert_eq!(decision.progress, Progress { tries: 2, made: 3 });
-        assert_eq!(decision.endpoint, Some(EndpointState::Disabled { reason: DisabledReason::Gone, at: NOW }));
+        assert_eq!(decision.disable, Some(DisabledReason::Gone));
+    }
+
+    #[test]
+    fn what_is_said_of_the_event_is_not_held_against_the_endpoint() {
+        let of = |verdict, status| signal(Judged { verdict, status });
+        assert_eq!(of(RETRY, None), Signal::Failure);
+        assert_eq!(of(RETRY, Some(503)), Signal::Failure);
+        assert_eq!(of(RETRY, Some(429)), Signal::Limited);
+        assert_eq!(of(Verdict::Dead(DeadReason::Permanent), Some(422)), Signal::Nothing);
+        assert_eq!(of(Verdict::Delivered, Some(200)), Signal::Success);
+        assert_eq!(of(Verdict::DeliveredLast(DisabledReason::Asked), Some(200)), Signal::Success);
     }
 }

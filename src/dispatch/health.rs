@@ -6,6 +6,7 @@ use crate::clock::UnixMs;
 use crate::model::attempt::AttemptError;
 use crate::model::endpoint::EndpointState;
 use crate::model::text::EndpointName;
+use crate::policy::breaker::BreakerPhase;
 
 /// Attempts that are looked at.
 const RECENT_MAX: usize = 100;
@@ -15,8 +16,18 @@ const RECENT_MAX: usize = 100;
 pub struct EndpointHealth {
     /// Its name.
     pub name: EndpointName,
+    /// Whether the config does not name it any more: its deliveries wait until it does again.
+    pub orphaned: bool,
     /// Its state.
     pub state: EndpointState,
+    /// Where its breaker stands; `None`: it has none.
+    pub breaker: Option<BreakerHealth>,
+    /// Since when it has failed without a success.
+    pub failing_since: Option<UnixMs>,
+    /// Nothing is sent to it before: it asked for that.
+    pub held_until: Option<UnixMs>,
+    /// Ordering keys whose deliveries wait behind a dead one.
+    pub blocked_keys: usize,
     /// Deliveries that are not finished.
     pub pending: u64,
     /// Requests under way.
@@ -37,6 +48,15 @@ pub struct EndpointHealth {
     pub next_attempt_at: Option<UnixMs>,
     /// When its oldest unfinished delivery was accepted, to the second.
     pub oldest_pending_at: Option<UnixMs>,
+}
+
+/// Where a breaker stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BreakerHealth {
+    /// Its phase.
+    pub phase: BreakerPhase,
+    /// Since when it is open, where it is.
+    pub open_since: Option<UnixMs>,
 }
 
 /// A failed attempt in short.
@@ -79,6 +99,11 @@ impl Recent {
     pub(super) fn failed(&mut self, error: LastError) {
         self.last_error = Some(error);
         self.push(None);
+    }
+
+    /// Begins anew; when the last error and success were is still known.
+    pub(super) fn forget(&mut self) {
+        self.attempts.clear();
     }
 
     fn push(&mut self, attempt: Option<u32>) {

@@ -9,18 +9,26 @@
 //! |---|---|
 //! | `decide` | what an outcome means for the delivery and its endpoint; pure |
 //! | `attempt` | one attempt from start to settlement |
-//! | `run` | the task that owns the schedule |
+//! | `start` | what a dispatcher is made of |
+//! | `run` | the task that owns the schedule: starts, news, ends |
+//! | `answers` | what it answers operators |
+//! | `account` | what is known of each endpoint, and what of it outlives a restart |
 //! | `health` | how each endpoint is doing |
+//! | `report` | what happens, told as operational events |
 //! | `control` | what operators may ask |
 
+mod account;
+mod answers;
 mod attempt;
 mod control;
 mod decide;
 mod health;
+mod report;
 mod run;
+mod start;
 #[cfg(test)]
 mod tests;
 
 pub use control::{Control, ControlError};
-pub use health::{EndpointHealth, LastError};
-pub use run::{Dispatcher, Running, admit};
+pub use health::{BreakerHealth, EndpointHealth, LastError};
+pub use start::{Dispatcher, Running, admit, blocking, recover};

@@ -7,163 +7,62 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::attempt::{Ended, Workshop};
-use super::control::{Ask, Control};
-use super::health::{EndpointHealth, Recent};
-use crate::clock::{MonoMs, SharedClock, UnixMs};
-use crate::config::Endpoint;
+use super::account::{Account, Now};
+use super::attempt::{Ended, Tells, Workshop};
+use super::control::Ask;
+use super::report::Report;
+use super::start::admit;
+use crate::clock::{MonoMs, SharedClock};
+use crate::config::OnDead;
 use crate::deliver::Courier;
-use crate::limits::IN_FLIGHT_TOTAL_MAX;
-use crate::model::delivery::{DeliveryRef, Standing, Waiting};
-use crate::model::endpoint::EndpointState;
+use crate::model::delivery::{DeliveryRef, Fallen, Standing};
+use crate::model::endpoint::{DisabledReason, EndpointRecord};
 use crate::model::roster::{EndpointNo, Roster};
+use crate::model::text::OrderingKey;
 use crate::observe::Metrics;
-use crate::outbox::{FreshEvent, News, Outbox};
-use crate::schedule::{Entry, LaneLimits, Outcome, Schedule, Start};
+use crate::observe::happening::{BreakerOpened, EndpointDisabled, EndpointRecovered, ProbeFailed};
+use crate::outbox::{FreshEvent, News};
+use crate::policy::breaker::{BreakerPhase, Signal, Turn};
+use crate::schedule::{Entry, Outcome, Schedule, Start};
 
-/// Questions of operators that wait for the task.
-const ASKS_MAX: usize = 64;
 /// Messages taken in one go before the schedule is asked what is due.
 const TAKEN_MAX: usize = 1024;
 /// Longest sleep of an idle dispatcher, in milliseconds: a bound on what a clock that jumps can do.
 const SLEEP_MS_MAX: u64 = 60_000;
 
-/// What a dispatcher is made of.
+/// See [`Account::epoch`].
+pub(super) type Epoch = u32;
+
+/// What the task is sent.
 #[derive(Debug)]
-pub struct Dispatcher<C> {
-    /// Where outcomes go and events are read.
-    pub outbox: Outbox,
-    /// Who makes the attempts.
-    pub courier: C,
-    /// Time.
-    pub clock: SharedClock,
-    /// Where it is told.
-    pub metrics: Arc<Metrics>,
-    /// The endpoints' numbers.
-    pub roster: Arc<Roster>,
-    /// The schedule, with what was recovered in it.
-    pub schedule: Schedule,
-    /// Deliveries to schedule.
-    pub news: mpsc::Receiver<News>,
-    /// Seed of the jitter.
-    pub seed: u64,
+pub(super) struct Inputs {
+    pub(super) news: mpsc::Receiver<News>,
+    pub(super) ends: mpsc::Receiver<(Ended, Epoch)>,
+    pub(super) asked: mpsc::Receiver<Ask>,
+    pub(super) stop: CancellationToken,
+    pub(super) drained: CancellationToken,
 }
 
-/// A dispatcher at work.
+/// The task itself.
 #[derive(Debug)]
-pub struct Running {
-    /// Where operators ask.
-    pub control: Control,
-    /// Cancelled once it has stopped starting attempts and the last one under way is settled.
-    pub drained: CancellationToken,
-    /// Cancelled once its task has ended, in order or not. While the daemon is not stopping that is a fault: nothing would
-    /// be delivered any more.
-    pub ended: CancellationToken,
-}
-
-/// The moment on the monotonic clock that stands for a wall-clock time.
-fn due(at: UnixMs, wall: UnixMs, mono: MonoMs) -> MonoMs {
-    mono.plus_ms(at.since(wall))
-}
-
-impl<C: Courier> Dispatcher<C> {
-    /// Opens a lane for each endpoint and starts the task. It stops starting attempts when `stop` is cancelled, and ends when
-    /// the outbox is closed.
-    pub fn start<'a>(
-        mut self,
-        endpoints: impl Iterator<Item = &'a Arc<Endpoint>>,
-        states: &[(crate::model::text::EndpointName, EndpointState)],
-        stop: CancellationToken,
-        tracker: &TaskTracker,
-    ) -> Running {
-        let mut lanes = HashMap::new();
-        for endpoint in endpoints {
-            let no = self.roster.number(&endpoint.name);
-            let state = states.iter().find(|(name, _)| *name == endpoint.name).map_or_else(Default::default, |s| s.1);
-            self.schedule.set_lane(no, LaneLimits { in_flight_max: endpoint.in_flight_max }, state);
-            lanes.insert(no, Lane { endpoint: Arc::clone(endpoint), state, recent: Recent::default() });
-        }
-        let (asks, asked) = mpsc::channel(ASKS_MAX);
-        // As many places as attempts can be under way: an attempt never waits to report.
-        let (ended, ends) = mpsc::channel(IN_FLIGHT_TOTAL_MAX);
-        let control = Control { asks, outbox: self.outbox.clone(), roster: Arc::clone(&self.roster) };
-        let drained = CancellationToken::new();
-        let workshop = Workshop {
-            outbox: self.outbox,
-            courier: self.courier,
-            clock: Arc::clone(&self.clock),
-            metrics: Arc::clone(&self.metrics),
-        };
-        let task = Task {
-            schedule: self.schedule,
-            lanes,
-            workshop: Arc::new(workshop),
-            clock: self.clock,
-            metrics: self.metrics,
-            roster: self.roster,
-            random: fastrand::Rng::with_seed(self.seed),
-            ended,
-            tracker: tracker.clone(),
-            starts: Vec::new(),
-        };
-        let task = task.run(Inputs { news: self.news, ends, asked, stop, drained: drained.clone() });
-        let ended = CancellationToken::new();
-        let guard = ended.clone().drop_guard();
-        tracker.spawn(async move {
-            let _guard = guard;
-            task.await;
-        });
-        Running { control, drained, ended }
-    }
-}
-
-/// Puts a recovered or revived delivery on the schedule.
-///
-/// A wall clock that lies before the event's acceptance is wrong: a machine without a clock of its own starts in the past.
-/// Measured against it a retry would wait for years, so it is measured against the acceptance then.
-pub fn admit(schedule: &mut Schedule, waiting: &Waiting, clock: &SharedClock) {
-    let mono = clock.mono();
-    let entry = Entry {
-        delivery: waiting.delivery,
-        accepted_at: waiting.accepted_at,
-        due: due(waiting.next_at, clock.wall().max(waiting.accepted_at), mono),
-        progress: waiting.progress,
-    };
-    schedule.admit(entry, None, mono);
-}
-
-#[derive(Debug)]
-struct Inputs {
-    news: mpsc::Receiver<News>,
-    ends: mpsc::Receiver<Ended>,
-    asked: mpsc::Receiver<Ask>,
-    stop: CancellationToken,
-    drained: CancellationToken,
-}
-
-#[derive(Debug)]
-struct Lane {
-    endpoint: Arc<Endpoint>,
-    state: EndpointState,
-    recent: Recent,
-}
-
-#[derive(Debug)]
-struct Task<C> {
-    schedule: Schedule,
-    lanes: HashMap<EndpointNo, Lane>,
-    workshop: Arc<Workshop<C>>,
-    clock: SharedClock,
-    metrics: Arc<Metrics>,
-    roster: Arc<Roster>,
-    random: fastrand::Rng,
-    ended: mpsc::Sender<Ended>,
-    tracker: TaskTracker,
-    starts: Vec<Start>,
+pub(super) struct Task<C> {
+    pub(super) schedule: Schedule,
+    pub(super) accounts: HashMap<EndpointNo, Account>,
+    /// What is kept of endpoints that the config does not name; they may come back.
+    pub(super) retired: HashMap<EndpointNo, EndpointRecord>,
+    pub(super) workshop: Arc<Workshop<C>>,
+    pub(super) clock: SharedClock,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) roster: Arc<Roster>,
+    pub(super) random: fastrand::Rng,
+    pub(super) ended: mpsc::Sender<(Ended, Epoch)>,
+    pub(super) tracker: TaskTracker,
+    pub(super) starts: Vec<Start>,
 }
 
 impl<C: Courier> Task<C> {
-    async fn run(mut self, mut from: Inputs) {
+    /// Works until the outbox is closed.
+    pub(super) async fn run(mut self, mut from: Inputs) {
         let mut stopping = false;
         loop {
             let now = self.clock.mono();
@@ -185,11 +84,11 @@ impl<C: Courier> Task<C> {
                         self.take_news(news);
                     }
                 }
-                Some(ended) = from.ends.recv() => {
-                    self.take_end(&ended);
+                Some((ended, epoch)) = from.ends.recv() => {
+                    self.take_end(ended, epoch);
                     for _ in 0..TAKEN_MAX {
-                        let Ok(ended) = from.ends.try_recv() else { break };
-                        self.take_end(&ended);
+                        let Ok((ended, epoch)) = from.ends.try_recv() else { break };
+                        self.take_end(ended, epoch);
                     }
                 }
                 Some(ask) = from.asked.recv() => self.answer(ask),
@@ -200,17 +99,21 @@ impl<C: Courier> Task<C> {
         from.drained.cancel();
     }
 
+    pub(super) fn now(&self) -> Now {
+        Now { wall: self.clock.wall(), mono: self.clock.mono() }
+    }
+
     fn start_due(&mut self, now: MonoMs) {
         let mut starts = std::mem::take(&mut self.starts);
         self.schedule.start_due(now, &mut starts);
         for start in starts.drain(..) {
-            let Some(lane) = self.lanes.get(&start.delivery.endpoint) else { continue };
-            let (workshop, endpoint) = (Arc::clone(&self.workshop), Arc::clone(&lane.endpoint));
-            let (ended, random) = (self.ended.clone(), self.random.f64());
+            let Some(account) = self.accounts.get(&start.delivery.endpoint) else { continue };
+            let (workshop, endpoint) = (Arc::clone(&self.workshop), Arc::clone(&account.endpoint));
+            let (ended, random, epoch) = (self.ended.clone(), self.random.f64(), account.epoch);
             self.tracker.spawn(async move {
                 let end = workshop.attempt(start, endpoint, random).await;
                 // Nobody listens any more only where the daemon has given up waiting for this attempt.
-                let _ = ended.send(end).await;
+                let _ = ended.send((end, epoch)).await;
             });
         }
         self.starts = starts;
@@ -219,17 +122,18 @@ impl<C: Courier> Task<C> {
     fn take_news(&mut self, news: News) {
         match news {
             News::Accepted(events) => {
-                let (wall, mono) = (self.clock.wall(), self.clock.mono());
+                let now = self.now();
                 for FreshEvent { place, event, targets } in events {
-                    let next_at = event.first_due();
+                    let (due, key) = (now.mono_of(event.first_due()), event.key.as_ref().map(OrderingKey::hash));
                     for endpoint in targets {
                         let entry = Entry {
                             delivery: DeliveryRef { event: place, endpoint },
                             accepted_at: event.at,
-                            due: due(next_at, wall, mono),
+                            due,
                             progress: Default::default(),
+                            key,
                         };
-                        self.schedule.admit(entry, Some(Arc::clone(&event)), mono);
+                        self.schedule.admit(entry, Some(Arc::clone(&event)), now.mono);
                     }
                 }
             }
@@ -238,102 +142,110 @@ impl<C: Courier> Task<C> {
                     admit(&mut self.schedule, waiting, &self.clock);
                 }
             }
+            News::Fallen(fallen) => fallen.iter().for_each(|one| self.take_fallen(one)),
+            News::Removed { generation } => self.schedule.forget_generation(generation),
+            News::StorageLow(low) => self.workshop.reporter.tell_soon(Report::storage_low(&low)),
         }
     }
 
-    fn take_end(&mut self, ended: &Ended) {
-        let (wall, mono) = (self.clock.wall(), self.clock.mono());
-        let endpoint = ended.delivery.endpoint;
-        if let Some(lane) = self.lanes.get_mut(&endpoint) {
-            match ended.error {
-                None => lane.recent.succeeded(ended.at, ended.duration_ms),
-                Some(error) => lane.recent.failed(error),
+    fn take_fallen(&mut self, fallen: &Fallen) {
+        let account = self.accounts.get(&fallen.delivery.endpoint);
+        if account.is_some_and(|account| account.endpoint.on_dead == OnDead::Block) {
+            self.schedule.admit_dead(fallen);
+        }
+    }
+
+    fn take_end(&mut self, ended: Ended, epoch: Epoch) {
+        let now = self.now();
+        let Ended { delivery, decision, .. } = ended;
+        let endpoint = delivery.endpoint;
+        self.judge_endpoint(endpoint, &ended, epoch, now);
+        if let Some(hold_ms) = decision.hold_ms {
+            let until = now.mono.plus_ms(hold_ms);
+            self.schedule.hold(endpoint, until);
+            if let Some(account) = self.accounts.get_mut(&endpoint) {
+                account.held(now.wall_of(until), now);
             }
         }
-        if let Some(state) = ended.decision.endpoint {
-            self.set_state(endpoint, state);
-        }
-        if let Some(hold_ms) = ended.decision.hold_ms {
-            self.schedule.hold(endpoint, mono.plus_ms(hold_ms));
-        }
-        let outcome = match ended.decision.standing {
-            Standing::Pending { next_at } => {
-                Outcome::Retry { due: due(next_at, wall, mono), progress: ended.decision.progress }
-            }
-            Standing::Delivered | Standing::Dead(_) => Outcome::Done,
+        let outcome = match decision.standing {
+            Standing::Pending { next_at } => Outcome::Retry { due: now.mono_of(next_at), progress: decision.progress },
+            Standing::Delivered => Outcome::Delivered,
+            Standing::Dead(_) => Outcome::Dead,
         };
-        self.schedule.finish(ended.delivery, outcome, mono);
-    }
-
-    fn set_state(&mut self, endpoint: EndpointNo, state: EndpointState) {
-        if let Some(lane) = self.lanes.get_mut(&endpoint) {
-            lane.state = state;
-            self.schedule.set_state(endpoint, state);
+        if let Some(turn) = self.schedule.finish(delivery, outcome, decision.signal, now.mono) {
+            self.turn(endpoint, turn, now);
         }
+        self.note(endpoint, now);
     }
 
-    fn answer(&mut self, ask: Ask) {
-        match ask {
-            Ask::Health { reply } => {
-                let mut all: Vec<_> = self.lanes.keys().filter_map(|no| self.health(*no)).collect();
-                all.sort_by(|a, b| a.name.cmp(&b.name));
-                self.set_gauges(&all);
-                let _ = reply.send(all);
-            }
-            Ask::Reload { endpoints, reply } => {
-                self.reload(endpoints);
-                let _ = reply.send(());
-            }
-            Ask::State { endpoint, state, reply } => {
-                self.set_state(endpoint, state);
-                let _ = reply.send(self.health(endpoint));
+    /// What an attempt says of its endpoint's health, and whether it is switched off for it.
+    fn judge_endpoint(&mut self, endpoint: EndpointNo, ended: &Ended, epoch: Epoch, now: Now) {
+        let Some(account) = self.accounts.get_mut(&endpoint) else { return };
+        let mut disable = ended.decision.disable;
+        match ended.tells {
+            Tells::Nothing => {}
+            Tells::Success => account.succeeded(ended.at, ended.duration_ms),
+            Tells::Failure(error) => {
+                let counts = matches!(ended.decision.signal, Signal::Failure | Signal::Limited);
+                if account.failed(error, counts, now) {
+                    disable = disable.or(Some(DisabledReason::Failing));
+                }
             }
         }
-    }
-
-    fn reload(&mut self, endpoints: Vec<Arc<Endpoint>>) {
-        let mut gone = std::mem::take(&mut self.lanes);
-        for endpoint in endpoints {
-            let no = self.roster.number(&endpoint.name);
-            let (state, recent) = gone.remove(&no).map(|lane| (lane.state, lane.recent)).unwrap_or_default();
-            self.schedule.set_lane(no, LaneLimits { in_flight_max: endpoint.in_flight_max }, state);
-            self.lanes.insert(no, Lane { endpoint, state, recent });
-        }
-        for no in gone.keys() {
-            self.schedule.close_lane(*no);
+        // What was asked before an operator resumed it is answered by that.
+        if let Some(reason) = disable.filter(|_| account.epoch == epoch) {
+            account.disabled(reason, now);
+            self.schedule.set_active(endpoint, false);
+            EndpointDisabled { endpoint: &account.endpoint.name, reason: reason.word() }.tell(&self.metrics);
+            let pending = self.schedule.pending(endpoint);
+            self.workshop.reporter.tell_soon(Report::disabled(&account.endpoint.name, reason, pending));
+            self.note(endpoint, now);
+            self.store_soon();
         }
     }
 
-    fn health(&self, no: EndpointNo) -> Option<EndpointHealth> {
-        let lane = self.lanes.get(&no)?;
-        let figures = lane.recent.figures();
-        let (wall, mono) = (self.clock.wall(), self.clock.mono());
-        Some(EndpointHealth {
-            name: lane.endpoint.name.clone(),
-            state: lane.state,
-            pending: self.schedule.pending(no),
-            in_flight: self.schedule.in_flight(no),
-            recent_attempts: figures.attempts,
-            recent_successes: figures.successes,
-            latency_ms_p50: figures.ms_p50,
-            latency_ms_p99: figures.ms_p99,
-            last_error: lane.recent.last_error,
-            last_success_at: lane.recent.last_success_at,
-            next_attempt_at: self.schedule.next_due(no, mono).map(|at| wall.plus_ms(at.since(mono))),
-            oldest_pending_at: self.schedule.oldest_accepted(no),
-        })
+    /// An endpoint's breaker has opened, stays open or has closed.
+    fn turn(&mut self, endpoint: EndpointNo, turn: Turn, now: Now) {
+        let (breaker, pending) = (self.schedule.breaker(endpoint), self.schedule.pending(endpoint));
+        let Some(account) = self.accounts.get_mut(&endpoint) else { return };
+        let name = &account.endpoint.name.clone();
+        let cooldown_ms = breaker.map_or(0, |(_, cooldown_ms)| cooldown_ms);
+        if let Some((BreakerPhase::Open { probe_at }, cooldown_ms)) = breaker {
+            account.opened(probe_at, cooldown_ms, now);
+        }
+        match turn {
+            Turn::Opened => {
+                let failures = account.endpoint.breaker.map_or(0, |rules| rules.failures);
+                BreakerOpened { endpoint: name, failures, cooldown_ms, pending }.tell(&self.metrics);
+                let report = Report::BreakerOpened { endpoint: name.clone(), failures, pending };
+                self.workshop.reporter.tell_soon(report);
+            }
+            Turn::StaysOpen => ProbeFailed { endpoint: name, cooldown_ms }.tell(),
+            Turn::Recovered => {
+                let open_ms = account.recovered().map_or(0, |since| now.wall.since(since));
+                EndpointRecovered { endpoint: name, open_ms, pending }.tell();
+                let report = Report::Recovered { endpoint: name.clone(), open_ms, pending };
+                self.workshop.reporter.tell_soon(report);
+            }
+        }
     }
 
-    fn set_gauges(&self, all: &[EndpointHealth]) {
-        for health in all {
-            let name = &[health.name.as_str()];
-            let number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
-            self.metrics.deliveries_pending.with_label_values(name).set(number(health.pending));
-            self.metrics.deliveries_in_flight.with_label_values(name).set(i64::from(health.in_flight));
-            let active = health.state == EndpointState::Active;
-            self.metrics.endpoint_active.with_label_values(name).set(i64::from(active));
+    /// Tells the outbox what is to be kept of an endpoint, if that has changed.
+    pub(super) fn note(&mut self, endpoint: EndpointNo, now: Now) {
+        if let Some(record) = self.accounts.get_mut(&endpoint).and_then(|account| account.news_of_record(now)) {
+            self.workshop.outbox.note_endpoint(endpoint, record);
         }
-        let oldest = self.schedule.oldest_accepted_of_all().map_or(0, |at| self.clock.wall().since(at) / 1000);
-        self.metrics.oldest_pending_seconds.set(i64::try_from(oldest).unwrap_or(i64::MAX));
+    }
+
+    /// Has what was noted stored now, and not within the second.
+    fn store_soon(&self) {
+        let outbox = self.workshop.outbox.clone();
+        self.tracker.spawn(async move {
+            if outbox.store_endpoints().await.is_err() {
+                tracing::warn!(
+                    "that an endpoint is disabled could not be stored yet: a restart before it is would try it again"
+                );
+            }
+        });
     }
 }

@@ -28,12 +28,23 @@ use crate::schedule::Schedule;
 const START: UnixMs = UnixMs(1_700_000_000_000);
 const RETRY: Verdict = Verdict::Retry { hint_ms: None, hold_endpoint: false };
 
+mod endpoints;
+
 /// A network that answers as it is told, and tells of each attempt.
 #[derive(Debug)]
 struct Network {
     clock: SharedClock,
     answer: Mutex<Verdict>,
+    /// Answers wait while somebody holds this.
+    gate: Arc<tokio::sync::RwLock<()>>,
     told: mpsc::UnboundedSender<(String, u16, UnixMs)>,
+}
+
+impl Network {
+    /// Holds answers back until what this returns is dropped.
+    fn hold_back(&self) -> tokio::sync::OwnedRwLockWriteGuard<()> {
+        Arc::clone(&self.gate).try_write_owned().unwrap()
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -45,6 +56,7 @@ impl Courier for Wire {
         let verdict = *self.0.answer.lock().unwrap();
         assert!(job.event.id.as_str() != "cursed" || job.n > 2, "a panic on purpose");
         self.0.told.send((job.event.id.to_string(), job.n, at)).unwrap();
+        let _open = self.0.gate.read().await;
         let ok = matches!(verdict, Verdict::Delivered);
         Attempted {
             at,
@@ -75,8 +87,8 @@ struct Run {
     tracker: TaskTracker,
 }
 
-fn endpoint(retry: RetryPolicy) -> Arc<Endpoint> {
-    Arc::new(Endpoint {
+fn endpoint(retry: RetryPolicy) -> Endpoint {
+    Endpoint {
         name: EndpointName::parse("billing").unwrap(),
         url: url::Url::parse("http://billing.example/").unwrap(),
         events: Default::default(),
@@ -95,7 +107,7 @@ fn endpoint(retry: RetryPolicy) -> Arc<Endpoint> {
         rate_limit: None,
         breaker: None,
         disable_after_ms: None,
-    })
+    }
 }
 
 impl World {
@@ -103,11 +115,15 @@ impl World {
         let clock = ManualClock::at(START);
         let (told, attempts) = mpsc::unbounded_channel();
         let shared: SharedClock = Arc::new(ManualHandle(Arc::clone(&clock)));
-        let network = Arc::new(Network { clock: shared, answer: Mutex::new(answer), told });
+        let network = Arc::new(Network { clock: shared, answer: Mutex::new(answer), gate: Arc::default(), told });
         Self { dir: tempfile::tempdir().unwrap(), clock, network, attempts, generation_bytes: u64::MAX }
     }
 
     async fn start(&self, retry: RetryPolicy) -> Run {
+        self.start_with(vec![endpoint(retry)]).await
+    }
+
+    async fn start_with(&self, endpoints: Vec<Endpoint>) -> Run {
         let clock: SharedClock = Arc::new(ManualHandle(Arc::clone(&self.clock)));
         let (roster, metrics) = (Roster::shared(), Metrics::shared());
         let options = OutboxOptions {
@@ -119,8 +135,10 @@ impl World {
             free_bytes_min: None,
             disk: crate::outbox::RealDisk::shared(),
         };
+        let endpoints: Vec<_> = endpoints.into_iter().map(Arc::new).collect();
         let mut schedule = Schedule::new(64);
-        let admit = |waiting| super::admit(&mut schedule, &waiting, &clock);
+        let blocking = super::blocking(endpoints.iter(), &roster);
+        let admit = |told| super::recover(&mut schedule, &told, &clock, &blocking);
         let opened =
             Outbox::open(options, Arc::clone(&clock), Arc::clone(&roster), Arc::clone(&metrics), admit).unwrap();
         let (stop, tracker) = (CancellationToken::new(), TaskTracker::new());
@@ -134,7 +152,7 @@ impl World {
             news: opened.news,
             seed: 7,
         };
-        let running = dispatcher.start([endpoint(retry)].iter(), &opened.endpoint_states, stop.clone(), &tracker);
+        let running = dispatcher.start(endpoints.iter(), &opened.endpoints, stop.clone(), &tracker);
         let Running { control, drained, .. } = running;
         Run { outbox: opened.outbox, control, roster, stop, drained, tracker }
     }
@@ -146,6 +164,10 @@ impl World {
 
 impl Run {
     async fn post(&self, id: &str, deliver_at: Option<UnixMs>, at: UnixMs) {
+        self.post_to("billing", id, deliver_at, at).await;
+    }
+
+    async fn post_to(&self, endpoint: &str, id: &str, deliver_at: Option<UnixMs>, at: UnixMs) {
         let event = Event {
             id: EventId::parse(id).unwrap(),
             event_type: EventType::parse("invoice.paid").unwrap(),
@@ -158,7 +180,7 @@ impl Run {
             cloud_attributes: None,
             headers: Vec::new(),
         };
-        let target = self.roster.number(&EndpointName::parse("billing").unwrap());
+        let target = self.roster.number(&EndpointName::parse(endpoint).unwrap());
         let new = NewEvent {
             event: Arc::new(event),
             id_given: true,

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use ulid::Ulid;
 
 use super::roster::EndpointNo;
 use super::text::{EventId, EventType, IdempotencyKey, OrderingKey};
@@ -89,6 +90,32 @@ pub struct NewEvent {
     pub targets: Vec<EndpointNo>,
 }
 
+/// What the ids that webhookd makes begin with.
+const ID_PREFIX: &str = "evt_";
+
+/// A new id: `evt_` and a ULID of this moment, its random part from the system. `None` where that gives no randomness.
+#[must_use]
+pub fn new_id(now: UnixMs) -> Option<EventId> {
+    let mut random = [0; 16];
+    getrandom::fill(&mut random[..10]).ok()?;
+    let ulid = Ulid::from_parts(now.0, u128::from_le_bytes(random));
+    Some(EventId::parse(&format!("{ID_PREFIX}{ulid}")).expect("a prefix of letters and a ULID keep the rule of ids"))
+}
+
 /// A digest of everything that the producer chose about an event, without its id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fingerprint(pub [u8; 16]);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn new_ids_carry_their_moment_and_differ() {
+        let now = UnixMs(1_700_000_000_000);
+        let (one, other) = (new_id(now).unwrap(), new_id(now).unwrap());
+        assert_ne!(one, other);
+        let ulid = Ulid::from_string(one.as_str().strip_prefix(ID_PREFIX).unwrap()).unwrap();
+        assert_eq!(ulid.timestamp_ms(), now.0);
+    }
+}

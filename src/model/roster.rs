@@ -31,7 +31,7 @@ impl Roster {
     /// The number of `name`, a new one if it was never met.
     ///
     /// # Panics
-    /// When the process has met 65,536 names, which the config's and the storage's limits rule out.
+    /// When the process has met 65,536 names, which the limits of config, storage and reload rule out.
     pub fn number(&self, name: &EndpointName) -> EndpointNo {
         if let Some(no) = self.known(name.as_str()) {
             return no;
@@ -44,6 +44,12 @@ impl Roster {
         names.by_no.push(name.clone());
         names.by_name.insert(name.clone(), no);
         no
+    }
+
+    /// How many names would have been met with these.
+    pub fn count_with<'a>(&self, names: impl Iterator<Item = &'a EndpointName>) -> usize {
+        let known = self.inner.read().unwrap_or_else(PoisonError::into_inner);
+        known.by_no.len() + names.filter(|name| !known.by_name.contains_key(*name)).count()
     }
 
     /// The number of `name`, if it was met.
@@ -60,5 +66,20 @@ impl Roster {
     pub fn name(&self, no: EndpointNo) -> EndpointName {
         let names = self.inner.read().unwrap_or_else(PoisonError::into_inner);
         names.by_no.get(usize::from(no.0)).expect("a number is only ever made by its own roster").clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_was_met_counts_once() {
+        let name = |text: &str| EndpointName::parse(text).unwrap();
+        let roster = Roster::shared();
+        assert_eq!(roster.number(&name("a")), roster.number(&name("a")));
+        roster.number(&name("b"));
+        assert_eq!(roster.count_with([name("b"), name("c"), name("d")].iter()), 4);
+        assert_eq!(roster.known("c"), None);
     }
 }

@@ -122,8 +122,14 @@ impl OrderingKey {
     /// order among each other too, which costs nothing but a wait.
     #[must_use]
     pub fn hash(&self) -> KeyHash {
+        Self::hash_of(self.as_str())
+    }
+
+    /// The same of a key as it was stored, also where it would not be taken any more.
+    #[must_use]
+    pub fn hash_of(text: &str) -> KeyHash {
         let mut first = [0; 8];
-        first.copy_from_slice(&Sha256::digest(self.as_str().as_bytes())[..8]);
+        first.copy_from_slice(&Sha256::digest(text.as_bytes())[..8]);
         KeyHash(u64::from_be_bytes(first))
     }
 }

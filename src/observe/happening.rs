@@ -4,6 +4,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::Metrics;
+use crate::clock::UnixMs;
+use crate::config::Changes;
 use crate::model::attempt::AttemptError;
 use crate::model::delivery::{DeadReason, Progress};
 use crate::model::text::{EndpointName, EventId};
@@ -81,6 +83,71 @@ impl EventsTaken {
     pub fn tell(&self, metrics: &Metrics) {
         metrics.set_outbox_refusing(None);
         tracing::info!("new events are taken again");
+    }
+}
+
+/// Room for events runs out.
+#[derive(Debug)]
+pub struct StorageRunsLow {
+    /// Which limit is near: `max_size`, `min_free`.
+    pub reason: &'static str,
+    /// Bytes of the data folder, or free ones of its file system.
+    pub bytes: u64,
+    /// The limit, in bytes.
+    pub bytes_limit: u64,
+}
+
+impl StorageRunsLow {
+    /// Tells it.
+    pub fn tell(&self, metrics: &Metrics) {
+        let Self { reason, bytes, bytes_limit } = *self;
+        metrics.storage_low.set(1);
+        tracing::warn!(
+            reason,
+            bytes,
+            bytes_limit,
+            "the storage runs low: at the limit new events are refused with 503; make room, or change the limit in [storage]"
+        );
+    }
+}
+
+/// There is room for events again.
+#[derive(Debug)]
+pub struct StorageRecovered;
+
+impl StorageRecovered {
+    /// Tells it.
+    pub fn tell(&self, metrics: &Metrics) {
+        metrics.storage_low.set(0);
+        tracing::info!("the storage has room again");
+    }
+}
+
+/// What is kept of endpoints over restarts could not be written.
+#[derive(Debug)]
+pub struct EndpointsNotStored<'a> {
+    /// Why.
+    pub error: &'a str,
+    /// Of how many endpoints something changed.
+    pub endpoints: usize,
+    /// Whether that is known already: it is tried every second.
+    pub known: bool,
+}
+
+impl EndpointsNotStored<'_> {
+    /// Tells it.
+    pub fn tell(&self, metrics: &Metrics) {
+        let Self { error, endpoints, known } = *self;
+        metrics.commits_failed.inc();
+        if known {
+            tracing::debug!(error, endpoints, "states of endpoints could still not be written");
+            return;
+        }
+        tracing::warn!(
+            error,
+            endpoints,
+            "states of endpoints could not be written: they are in force, and after a restart only if they can be written              before that; it is tried every second"
+        );
     }
 }
 
@@ -250,5 +317,182 @@ impl EndpointDisabled<'_> {
             reason = self.reason,
             "endpoint disabled: its deliveries wait until it is resumed"
         );
+    }
+}
+
+/// An endpoint's breaker opened.
+#[derive(Debug)]
+pub struct BreakerOpened<'a> {
+    /// The endpoint.
+    pub endpoint: &'a EndpointName,
+    /// After so many failures in a row.
+    pub failures: u32,
+    /// The time to its first probe, in milliseconds.
+    pub cooldown_ms: u64,
+    /// Deliveries that wait for it.
+    pub pending: u64,
+}
+
+impl BreakerOpened<'_> {
+    /// Tells it.
+    pub fn tell(&self, metrics: &Metrics) {
+        metrics.breakers_opened.with_label_values(&[self.endpoint.as_str()]).inc();
+        tracing::warn!(
+            endpoint = %self.endpoint,
+            failures = self.failures,
+            cooldown_ms = self.cooldown_ms,
+            pending = self.pending,
+            "breaker opened: nothing but probes goes to this endpoint until one succeeds"
+        );
+    }
+}
+
+/// An endpoint's breaker stays open: its probe failed.
+#[derive(Debug)]
+pub struct ProbeFailed<'a> {
+    /// The endpoint.
+    pub endpoint: &'a EndpointName,
+    /// The time to the next probe, in milliseconds.
+    pub cooldown_ms: u64,
+}
+
+impl ProbeFailed<'_> {
+    /// Tells it.
+    pub fn tell(&self) {
+        tracing::debug!(endpoint = %self.endpoint, cooldown_ms = self.cooldown_ms, "the probe failed");
+    }
+}
+
+/// An endpoint whose breaker was open took an event.
+#[derive(Debug)]
+pub struct EndpointRecovered<'a> {
+    /// The endpoint.
+    pub endpoint: &'a EndpointName,
+    /// How long its breaker was open, in milliseconds.
+    pub open_ms: u64,
+    /// Deliveries that wait for it.
+    pub pending: u64,
+}
+
+impl EndpointRecovered<'_> {
+    /// Tells it.
+    pub fn tell(&self) {
+        tracing::info!(
+            endpoint = %self.endpoint,
+            open_ms = self.open_ms,
+            pending = self.pending,
+            "endpoint recovered: its deliveries go out again"
+        );
+    }
+}
+
+/// An operator has held an endpoint, or let it go.
+#[derive(Debug)]
+pub struct EndpointSwitched<'a> {
+    /// The endpoint.
+    pub endpoint: &'a EndpointName,
+    /// Its state now.
+    pub state: &'static str,
+}
+
+impl EndpointSwitched<'_> {
+    /// Tells it.
+    pub fn tell(&self, metrics: &Metrics) {
+        let active = self.state == "active";
+        metrics.endpoint_active.with_label_values(&[self.endpoint.as_str()]).set(i64::from(active));
+        tracing::info!(endpoint = %self.endpoint, state = self.state, "an operator has switched an endpoint");
+    }
+}
+
+/// An operational event was stored for those who subscribe.
+#[derive(Debug)]
+pub struct OperationalEvent {
+    /// Its type.
+    pub event_type: &'static str,
+}
+
+impl OperationalEvent {
+    /// Tells it.
+    pub fn tell(&self, metrics: &Metrics) {
+        metrics.operational_events.with_label_values(&[self.event_type]).inc();
+        tracing::debug!(event_type = self.event_type, "operational event");
+    }
+}
+
+/// Operational events could not be stored.
+#[derive(Debug)]
+pub struct OperationalEventsLost<'a> {
+    /// How many.
+    pub count: usize,
+    /// Why.
+    pub error: &'a str,
+}
+
+impl OperationalEventsLost<'_> {
+    /// Tells it.
+    pub fn tell(&self, metrics: &Metrics) {
+        metrics.operational_events_lost.inc_by(self.count as u64);
+        tracing::warn!(
+            count = self.count,
+            error = self.error,
+            "operational events could not be stored, so those who subscribe are not told"
+        );
+    }
+}
+
+/// The config was read anew and is in force.
+#[derive(Debug)]
+pub struct ConfigReloaded<'a> {
+    /// Where it stands.
+    pub file: &'a Path,
+    /// What it changed.
+    pub changes: &'a Changes,
+    /// What is worth a word in it.
+    pub warnings: &'a [String],
+    /// When.
+    pub at: UnixMs,
+}
+
+impl ConfigReloaded<'_> {
+    /// Tells it.
+    pub fn tell(&self, metrics: &Metrics) {
+        metrics.config_reloads.with_label_values(&["applied"]).inc();
+        metrics.config_loaded(self.at);
+        let Changes { added, changed, removed, settings, needs_restart } = self.changes;
+        tracing::info!(
+            file = %self.file.display(),
+            added = added.len(),
+            changed = changed.len(),
+            removed = removed.len(),
+            settings = (!settings.is_empty()).then(|| settings.join(" ")),
+            "config reloaded"
+        );
+        for warning in self.warnings {
+            tracing::warn!("{warning}");
+        }
+        if !needs_restart.is_empty() {
+            tracing::warn!(
+                keys = needs_restart.join(" "),
+                "the config has other values for these keys, which keep their old ones until webhookd is restarted"
+            );
+        }
+    }
+}
+
+/// A config was read anew and refused; the one before it stays in force.
+#[derive(Debug)]
+pub struct ConfigRefused<'a> {
+    /// Everything that is wrong, one a line.
+    pub faults: &'a [String],
+}
+
+impl ConfigRefused<'_> {
+    /// Tells it.
+    pub fn tell(&self, metrics: &Metrics) {
+        metrics.config_reloads.with_label_values(&["refused"]).inc();
+        for fault in self.faults {
+            tracing::error!("config refused: {fault}");
+        }
+        tracing::error!(faults = self.faults.len(), "the config was not reloaded; the one before it stays in force");
     }
 }

@@ -8,6 +8,9 @@ use prometheus::{
     TextEncoder,
 };
 
+use crate::clock::UnixMs;
+use crate::model::text::EndpointName;
+
 /// Buckets for what takes from a fraction of a millisecond to half a minute, in seconds.
 const SECONDS: &[f64] = &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
 /// Buckets from acceptance to delivery: as above, and on into the days that a retry schedule spans.
@@ -44,6 +47,16 @@ pub struct Metrics {
     pub oldest_pending_seconds: IntGauge,
     /// Whether an endpoint is active: 1, or paused or disabled: 0.
     pub endpoint_active: IntGaugeVec,
+    /// Whether an endpoint's breaker is open: 1, or not: 0.
+    pub breaker_open: IntGaugeVec,
+    /// How often an endpoint's breaker has opened.
+    pub breakers_opened: IntCounterVec,
+    /// Deliveries that wait for endpoints that the config does not name.
+    pub deliveries_orphaned: IntGauge,
+    /// Operational events stored, by type.
+    pub operational_events: IntCounterVec,
+    /// Operational events that could not be stored.
+    pub operational_events_lost: IntCounter,
     /// Events in a commit.
     pub commit_events: Histogram,
     /// Duration of a commit with its fsync, in seconds.
@@ -60,6 +73,8 @@ pub struct Metrics {
     pub outbox_free_bytes: IntGauge,
     /// 1 for the reason for which new events are refused, else 0.
     outbox_refusing: IntGaugeVec,
+    /// 1 while room for events runs out, else 0.
+    pub storage_low: IntGauge,
     /// Outcomes that wait in memory for a disk that refuses them.
     pub settlements_owed: IntGauge,
     /// Generations of the outbox on disk.
@@ -68,6 +83,10 @@ pub struct Metrics {
     pub outbox_disk_bytes: IntGauge,
     /// 1 while the daemon is ready, else 0.
     pub ready: IntGauge,
+    /// Reloads of the config by outcome: `applied` or `refused`.
+    pub config_reloads: IntCounterVec,
+    /// When the config in force was loaded, in seconds since the epoch.
+    config_loaded_timestamp_seconds: IntGauge,
 }
 
 struct Registrar(Registry);
@@ -112,6 +131,12 @@ impl Metrics {
         let build = to.gauges("webhookd_build_info", "The version that runs.", &["version"]);
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         let endpoint = &["endpoint"];
+        let config_reloads =
+            to.counters("webhookd_config_reloads_total", "Reloads of the config: applied or refused.", &["outcome"]);
+        // Both are there before the first, so that an alert can see the step.
+        for outcome in ["applied", "refused"] {
+            config_reloads.with_label_values(&[outcome]);
+        }
         Arc::new(Self {
             events_accepted: to.counters(
                 "webhookd_events_accepted_total",
@@ -160,6 +185,27 @@ impl Metrics {
                 "1 for an endpoint that is delivered to, 0 for one paused or disabled.",
                 endpoint,
             ),
+            breaker_open: to.gauges(
+                "webhookd_breaker_open",
+                "1 for an endpoint whose breaker is open: nothing but probes goes to it.",
+                endpoint,
+            ),
+            breakers_opened: to.counters(
+                "webhookd_breaker_opened_total",
+                "How often an endpoint's breaker has opened.",
+                endpoint,
+            ),
+            deliveries_orphaned: to.gauge(
+                "webhookd_deliveries_orphaned",
+                "Deliveries that wait for endpoints that the config does not name.",
+            ),
+            operational_events: to.counters(
+                "webhookd_operational_events_total",
+                "Operational events (webhookd.*) stored for those who subscribe to them.",
+                &["type"],
+            ),
+            operational_events_lost: to
+                .counter("webhookd_operational_events_lost_total", "Operational events that could not be stored."),
             commit_events: to.histogram("webhookd_commit_events", "Events written in one commit.", BATCH),
             commit_seconds: to.histogram("webhookd_commit_seconds", "Duration of a commit with its fsync.", SECONDS),
             commits_failed: to.counter("webhookd_commits_failed_total", "Commits that could not be written or synced."),
@@ -180,13 +226,31 @@ impl Metrics {
                 "1 where new events are refused, by reason: max_size, min_free, failing.",
                 &["reason"],
             ),
+            storage_low: to.gauge(
+                "webhookd_storage_low",
+                "1 while max_size or min_free is near, so that events are refused before long, else 0.",
+            ),
             settlements_owed: to
                 .gauge("webhookd_settlements_owed", "Outcomes of attempts that wait for a disk that refuses them."),
             outbox_generations: to.gauge("webhookd_outbox_generations", "Generations of the outbox on disk."),
             outbox_disk_bytes: to.gauge("webhookd_outbox_disk_bytes", "Bytes of the outbox on disk."),
             ready: to.gauge("webhookd_ready", "1 while the daemon takes events, else 0."),
+            config_reloads,
+            config_loaded_timestamp_seconds: to.gauge(
+                "webhookd_config_loaded_timestamp_seconds",
+                "When the config in force was loaded, since the epoch.",
+            ),
             registry: to.0,
         })
+    }
+
+    /// Shows no more gauges of an endpoint that the config does not name any more. What was counted stays.
+    pub fn forget_endpoint(&self, name: &EndpointName) {
+        let gauges = [&self.deliveries_pending, &self.deliveries_in_flight, &self.endpoint_active, &self.breaker_open];
+        for gauge in gauges {
+            // It fails where the endpoint was never shown.
+            let _ = gauge.remove_label_values(&[name.as_str()]);
+        }
     }
 
     /// Tells why new events are refused; `None`: they are taken.
@@ -194,6 +258,11 @@ impl Metrics {
         for one in ["max_size", "min_free", "failing"] {
             self.outbox_refusing.with_label_values(&[one]).set(i64::from(reason == Some(one)));
         }
+    }
+
+    /// Tells when the config in force was loaded.
+    pub fn config_loaded(&self, at: UnixMs) {
+        self.config_loaded_timestamp_seconds.set(i64::try_from(at.secs()).unwrap_or(i64::MAX));
     }
 
     /// The metrics in Prometheus' text exposition format, version 0.0.4.

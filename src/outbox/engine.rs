@@ -13,7 +13,7 @@ use std::fs::{self, File, TryLockError};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use thiserror::Error;
 
@@ -92,6 +92,9 @@ pub(super) struct Engine {
     disk: SharedDisk,
     failed: AtomicBool,
     torn: AtomicBool,
+    /// Values written so far, and how many of them were handed to the operating system.
+    written: AtomicU64,
+    flushed: AtomicU64,
 }
 
 /// A stored value, shared with the engine's cache.
@@ -144,7 +147,8 @@ impl Engine {
             sync_dir(parent)?;
         }
         let log = File::options().read(true).write(true).open(&path).map_err(io("cannot open", &path))?;
-        Ok(Self { db, log, disk, failed: AtomicBool::new(false), torn: AtomicBool::new(false) })
+        let (failed, torn) = (AtomicBool::default(), AtomicBool::default());
+        Ok(Self { db, log, disk, failed, torn, written: AtomicU64::default(), flushed: AtomicU64::default() })
     }
 
     fn guarded<T>(&self, what: &'static str, act: impl FnOnce(&sled::Db) -> sled::Result<T>) -> Result<T, EngineError> {
@@ -170,7 +174,9 @@ impl Engine {
     /// Writes a value; readers see it at once, [`Engine::sync`] makes it durable.
     pub(super) fn put(&self, key: &[u8], value: Vec<u8>) -> Result<(), EngineError> {
         debug_assert!(value.len() <= STORED_VALUE_BYTES_MAX, "a value of {} bytes would make a blob", value.len());
-        self.write("cannot write", |db| db.insert(key, value)).map(drop)
+        self.write("cannot write", |db| db.insert(key, value))?;
+        self.written.fetch_add(1, Ordering::AcqRel);
+        Ok(())
     }
 
     /// Removes a value.
@@ -224,7 +230,16 @@ impl Engine {
 
     /// Hands everything written so far to the operating system. A power cut may still lose it.
     pub(super) fn flush(&self) -> Result<(), EngineError> {
-        self.write("cannot flush", |db| db.flush()).map(drop)
+        // What is written meanwhile may come too late for this flush.
+        let written = self.written.load(Ordering::Acquire);
+        self.write("cannot flush", |db| db.flush())?;
+        self.flushed.fetch_max(written, Ordering::AcqRel);
+        Ok(())
+    }
+
+    /// Whether something that was written is kept in this process still: SIGKILL would lose it.
+    pub(super) fn buffers(&self) -> bool {
+        self.flushed.load(Ordering::Acquire) < self.written.load(Ordering::Acquire)
     }
 
     /// Makes everything written so far durable.

@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use super::low::Measure;
+use super::news::Recovered;
 use super::recovery;
 use super::room::{Condition, free_bytes_min};
 use super::slot::Slot;
@@ -44,6 +46,8 @@ impl Writer {
         self.store.let_go_of_read_only();
         self.open_shut(now);
         self.write_owed();
+        // It stays noted where the disk refuses it, and the next round tries again.
+        let _ = self.store_endpoints();
         let refuses = self.trouble.is_some() && !self.store.disk_works();
         if !refuses {
             self.seal_left_over();
@@ -80,27 +84,37 @@ impl Writer {
         self.judge_room();
     }
 
-    /// Judges whether events may be taken, and lets everybody know.
+    /// The scheduler may take its time; the writer waits for it, as with everything that it must not miss.
+    fn tell_removed(&self, generation: u32) {
+        let _ = self.news.blocking_send(News::Removed { generation });
+    }
+
+    /// Judges whether room runs out and whether events may be taken, and lets everybody know.
     pub(super) fn judge_room(&mut self) -> Condition {
-        let condition = self.condition();
+        let space = self.store.disk().space(self.store.folder().dir()).ok();
+        let free = space.map(|space| (space.free_bytes, free_bytes_min(self.options.free_bytes_min, space)));
+        if let Some((free_bytes, _)) = free {
+            self.metrics.outbox_free_bytes.set(i64::try_from(free_bytes).unwrap_or(i64::MAX));
+        }
+        let measure = Measure { size: (self.store.disk_bytes(), self.options.size_bytes_max), free };
+        self.tell_low(&measure);
+        let condition = self.condition(&measure);
         self.room.set(&condition, &self.metrics);
         condition
     }
 
-    fn condition(&self) -> Condition {
+    fn condition(&self, measure: &Measure) -> Condition {
         if !self.shut.is_empty() {
             return Condition::Failing { why: self.why_shut.clone() };
         }
-        let (bytes, bytes_max) = (self.store.disk_bytes(), self.options.size_bytes_max);
+        let (bytes, bytes_max) = measure.size;
         if bytes >= bytes_max {
             return Condition::Full { bytes, bytes_max };
         }
-        if let Ok(space) = self.store.disk().space(self.store.folder().dir()) {
-            self.metrics.outbox_free_bytes.set(i64::try_from(space.free_bytes).unwrap_or(i64::MAX));
-            let floor = free_bytes_min(self.options.free_bytes_min, space);
-            if space.free_bytes < floor {
-                return Condition::NoSpace { free_bytes: space.free_bytes, free_bytes_min: floor };
-            }
+        if let Some((free_bytes, free_bytes_min)) = measure.free
+            && free_bytes < free_bytes_min
+        {
+            return Condition::NoSpace { free_bytes, free_bytes_min };
         }
         match &self.trouble {
             Some(why) => Condition::Failing { why: why.clone() },
@@ -139,6 +153,7 @@ impl Writer {
             return;
         }
         match self.store.mend(slot, self.clock.wall()) {
+            Ok(_) if self.store.slot(no).is_none() => self.tell_removed(no),
             Ok(waiting) if waiting.is_empty() => {}
             Ok(waiting) => {
                 tracing::warn!(
@@ -169,9 +184,13 @@ impl Writer {
         while let Some(no) = self.shut.first().copied() {
             match recovery::find(&self.store, no, now) {
                 Ok(found) => {
-                    tracing::info!(generation = no, deliveries = found.waiting.len(), "a generation could be opened");
+                    let (waiting, dead) = Recovered::sort_out(found.deliveries);
+                    tracing::info!(generation = no, deliveries = waiting.len(), "a generation could be opened");
                     self.store.add(found.slot);
-                    let _ = self.news.blocking_send(News::Revived(found.waiting));
+                    if !dead.is_empty() {
+                        let _ = self.news.blocking_send(News::Fallen(dead));
+                    }
+                    let _ = self.news.blocking_send(News::Revived(waiting));
                 }
                 // Somebody removed it, which was told.
                 Err(StoreError::Gone) => {}
@@ -227,6 +246,8 @@ impl Writer {
                     tracing::warn!(generation = slot.no(), %error, "a generation past retention could not be removed");
                 }
             }
+            // Also after a failure: nothing of it is found any more.
+            self.tell_removed(slot.no());
         } else if !life.marked_done && !refuses {
             let marked = self.open(slot).and_then(|generation| {
                 generation.set_done(life.changed_at)?;
@@ -277,8 +298,8 @@ pub(super) fn summarise(store: &Store, slot: &Slot, now: UnixMs) -> Result<(), S
         }
         let life = slot.life(|life| *life);
         // The start counts what waits anew; what else the fold cannot know is taken from what is known.
-        let life = super::slot::Life { pending: fold.waiting.len() as u64, ..life };
-        let summary = summary::Summary { life, filter, waiting: fold.waiting };
+        let life = super::slot::Life { pending: fold.life.pending, ..life };
+        let summary = summary::Summary { life, filter, deliveries: fold.deliveries };
         summary::draft(&dir, store.folder().mark(), store.roster(), &summary)?;
         // First, so that the writer has the last word where it writes just now.
         slot.life(|life| life.summarised = true);

@@ -42,7 +42,7 @@
 //! # Recovery
 //! At the start a generation with a summary is not opened at all, and of the others only the newest in sled. Of these heads
 //! without the flag of a finished commit are dropped (nobody was told that they were stored), states are folded over the
-//! heads, bodies are not touched; and every delivery that is not finished is told to the scheduler (`recovery.rs`).
+//! heads, bodies are not touched; and every delivery that waits or is dead is told to the scheduler (`recovery.rs`).
 //!
 //! # Faults
 //! | fault | what happens |
@@ -54,7 +54,8 @@
 //! | a damaged record, a torn tail, a flipped byte, a missing file | found by CRC, by a gap in the numbering, by the seal or the watermark, before sled may touch the file (`survey.rs`); every intact record is carved out of it (`carve.rs`) into a generation that takes its place; the damaged one is set aside with a report, [`Outbox::damages`] |
 //! | a generation is gone | missed by the roll (`roll.rs`), reported in the same way |
 //! | a generation cannot be opened just now | left shut and tried every second; until then no event is taken, since it may hold the same id |
-//! | the file of endpoint states is damaged | set aside; all endpoints are active |
+//! | the file with what is kept of endpoints is damaged | set aside; all endpoints are active |
+//! | that file cannot be written | what was noted stays in force in memory, and is written once the disk takes it |
 //! | the folder is locked, of another program or version, half deleted, or cannot be written | the start stops with what to do, [`OpenError`], and changes nothing |
 //! | the engine makes a blob file, against all that is known of it | an ERROR line at the start and whenever there are more, and a metric |
 //!
@@ -80,7 +81,9 @@ mod index;
 mod keys;
 mod lending;
 mod lock;
+mod low;
 mod marker;
+mod news;
 pub mod offline;
 mod opening;
 mod query;
@@ -114,22 +117,26 @@ use tokio_util::sync::CancellationToken;
 pub use damage::{Damage, Loss};
 pub use disk::{Disk, RealDisk, SharedDisk, Space};
 pub use error::{AcceptError, EngineFailure, OpenError, ReadError};
+pub use low::StorageLow;
+pub use news::{FreshEvent, News, Recovered};
 pub use query::{Cursor, EventSummary, ListQuery, Page, StoredDelivery, StoredEvent};
 pub use room::Condition;
 
 use crate::clock::{MonoMs, SharedClock};
-use crate::config::Durability;
+use crate::config::{self, Durability};
 use crate::limits::{SCHEDULE_QUEUE_MAX, WRITER_QUEUE_BYTES_MAX, WRITER_QUEUE_MAX};
-use crate::model::delivery::{DeliveryRef, EventRef, Settlement, Waiting};
-use crate::model::endpoint::EndpointState;
+use crate::model::delivery::{DeliveryRef, EventRef, Settlement};
+use crate::model::endpoint::EndpointRecord;
 use crate::model::event::{Event, NewEvent};
 use crate::model::roster::{EndpointNo, Roster};
 use crate::model::text::{EndpointName, EventId};
 use crate::observe::Metrics;
+use endpoints::Notes;
 use error::StoreError;
+use low::LowWatch;
 use readers::Readers;
 use room::Room;
-use settling::Outcomes;
+use settling::{Outcome, Outcomes};
 use store::Store;
 use writer::{Accept, Command, Queues, Writer};
 
@@ -153,8 +160,33 @@ pub struct OutboxOptions {
     pub disk: SharedDisk,
 }
 
-/// Endpoints that are not simply active.
-type EndpointStateList = Vec<(EndpointName, EndpointState)>;
+/// What of [`OutboxOptions`] may change while the outbox is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StorageSettings {
+    /// As [`OutboxOptions::retention_ms`].
+    pub retention_ms: u64,
+    /// As [`OutboxOptions::size_bytes_max`].
+    pub size_bytes_max: u64,
+    /// As [`OutboxOptions::free_bytes_min`].
+    pub free_bytes_min: Option<u64>,
+    /// As [`OutboxOptions::durability`].
+    pub durability: Durability,
+}
+
+impl From<&config::Storage> for StorageSettings {
+    fn from(storage: &config::Storage) -> Self {
+        let config::Storage { retention_ms, size_bytes_max, free_bytes_min, durability, dir: _ } = *storage;
+        Self { retention_ms, size_bytes_max, free_bytes_min, durability }
+    }
+}
+
+impl OutboxOptions {
+    fn adopt(&mut self, settings: StorageSettings) {
+        let StorageSettings { retention_ms, size_bytes_max, free_bytes_min, durability } = settings;
+        (self.retention_ms, self.size_bytes_max) = (retention_ms, size_bytes_max);
+        (self.free_bytes_min, self.durability) = (free_bytes_min, durability);
+    }
+}
 
 /// An outbox just opened, with what its scheduler needs.
 #[derive(Debug)]
@@ -163,28 +195,8 @@ pub struct Opened {
     pub outbox: Outbox,
     /// Deliveries to schedule, as they come. The writer waits when nobody takes them.
     pub news: mpsc::Receiver<News>,
-    /// Endpoints that are not simply active.
-    pub endpoint_states: Vec<(EndpointName, EndpointState)>,
-}
-
-/// What the scheduler is told.
-#[derive(Debug)]
-pub enum News {
-    /// Events were accepted and are durable.
-    Accepted(Vec<FreshEvent>),
-    /// Deliveries were put back to pending.
-    Revived(Vec<Waiting>),
-}
-
-/// An event straight from its acceptance.
-#[derive(Clone, Debug)]
-pub struct FreshEvent {
-    /// Where it lies.
-    pub place: EventRef,
-    /// The event.
-    pub event: Arc<Event>,
-    /// Who takes it.
-    pub targets: Vec<EndpointNo>,
+    /// Endpoints of which something is kept, also some that the config may not have.
+    pub endpoints: Vec<(EndpointName, EndpointRecord)>,
 }
 
 /// The outbox, as everyone above it sees it. Cloning it is cheap.
@@ -197,7 +209,10 @@ pub struct Outbox {
 struct Inner {
     store: Arc<Store>,
     commands: mpsc::Sender<Command>,
-    settlements: mpsc::Sender<Settlement>,
+    outcomes: mpsc::Sender<Outcome>,
+    clock: SharedClock,
+    /// What is known of endpoints and not written yet.
+    notes: Arc<Notes>,
     /// Bytes of events that may wait for the writer.
     waiting_bytes: Arc<Semaphore>,
     /// Whether events are taken.
@@ -220,7 +235,8 @@ pub struct Accepted {
 }
 
 impl Outbox {
-    /// Opens the outbox in its folder and calls `each` with every delivery that is not finished.
+    /// Opens the outbox in its folder and calls `each` with every delivery that waits or is dead, one generation after the other,
+    /// in the order of acceptance.
     ///
     /// Waits for the disk: call it where that is allowed, within a tokio runtime.
     ///
@@ -231,28 +247,32 @@ impl Outbox {
         clock: SharedClock,
         roster: Arc<Roster>,
         metrics: Arc<Metrics>,
-        each: impl FnMut(Waiting),
+        each: impl FnMut(Recovered),
     ) -> Result<Opened, OpenError> {
         let folder = folder::Folder::open(&options.dir)?;
-        let (endpoints, endpoint_states) = opening::open_endpoints(&folder)?;
+        let records = opening::open_endpoints(&folder)?;
+        let endpoints = records.all();
         let (store, inventory) = opening::open_store(folder, &options, roster, &metrics)?;
         let recovered = recovery::recover(&store, &inventory, options.generation_bytes, clock.wall(), each)?;
         let engine = |error: std::io::Error| OpenError::Engine(error.to_string());
         let readers = Arc::new(Readers::start(&store).map_err(engine)?);
         let (commands, queue) = mpsc::channel(WRITER_QUEUE_MAX);
-        let (settlements, settled) = mpsc::channel(WRITER_QUEUE_MAX);
+        let (outcomes, told_outcomes) = mpsc::channel(WRITER_QUEUE_MAX);
         let (news, told) = mpsc::channel(SCHEDULE_QUEUE_MAX);
-        let room = Arc::new(Room::new());
+        let (room, notes) = (Arc::new(Room::new()), Arc::new(Notes::default()));
         let mut writer = Writer {
             store: Arc::clone(&store),
             current: recovered.current,
-            endpoints,
+            endpoints: records,
+            notes: Arc::clone(&notes),
+            endpoints_refused: false,
             options,
-            clock,
+            clock: Arc::clone(&clock),
             metrics,
             news,
             readers: Arc::clone(&readers),
             room: Arc::clone(&room),
+            low: LowWatch::default(),
             outcomes: Outcomes::default(),
             trouble: None,
             shut: recovered.shut,
@@ -273,13 +293,14 @@ impl Outbox {
             .name("outbox-write".to_owned())
             .spawn(move || {
                 let _guard = guard;
-                writer.run(&runtime, Queues { commands: queue, settlements: settled });
+                writer.run(&runtime, Queues { commands: queue, outcomes: told_outcomes });
             })
             .map_err(engine)?;
         let waiting_bytes = Arc::new(Semaphore::new(WRITER_QUEUE_BYTES_MAX));
         let writer = Mutex::new(Some(thread));
-        let inner = Inner { store, commands, settlements, waiting_bytes, room, readers, writer, writer_ended };
-        Ok(Opened { outbox: Self { inner: Arc::new(inner) }, news: told, endpoint_states })
+        let inner =
+            Inner { store, commands, outcomes, clock, notes, waiting_bytes, room, readers, writer, writer_ended };
+        Ok(Opened { outbox: Self { inner: Arc::new(inner) }, news: told, endpoints })
     }
 
     /// Stores events, all or none, and returns once they are durable. Dropping the future does not undo it.
@@ -324,8 +345,10 @@ impl Outbox {
     /// Records what has happened to a delivery. Visible to readers once it is written, durable a moment later. Waits while the
     /// disk refuses and many outcomes are owed to it already.
     pub async fn settle(&self, settlement: Settlement) {
+        // Now, however long the queue is: whether an endpoint was resumed since depends on it.
+        let at = self.inner.clock.wall();
         // A closed queue means that the outbox has stopped: the delivery is pending at the next start.
-        let _ = self.inner.settlements.send(settlement).await;
+        let _ = self.inner.outcomes.send(Outcome { settlement, at }).await;
     }
 
     /// The event with this id, with every delivery and attempt.
@@ -364,15 +387,28 @@ impl Outbox {
         answer.await.map_err(|_| AcceptError::Failed)?
     }
 
-    /// Records an endpoint's state, durably.
+    /// Notes what is to be kept of an endpoint over restarts. The newest note counts; it is written within a second, and what
+    /// the disk refuses once it takes it.
+    pub fn note_endpoint(&self, endpoint: EndpointNo, record: EndpointRecord) {
+        self.inner.notes.note(endpoint, record);
+    }
+
+    /// Writes everything that was noted of endpoints, durably.
     ///
     /// # Errors
-    /// [`AcceptError`] where it could not be written.
-    pub async fn set_endpoint_state(&self, endpoint: EndpointNo, state: EndpointState) -> Result<(), AcceptError> {
+    /// [`AcceptError`] where it could not be written. It stays noted.
+    pub async fn store_endpoints(&self) -> Result<(), AcceptError> {
         let (reply, answer) = oneshot::channel();
-        let command = Command::EndpointState { endpoint, state, reply };
-        self.inner.commands.send(command).await.map_err(|_| AcceptError::Failed)?;
+        self.inner.commands.send(Command::StoreEndpoints { reply }).await.map_err(|_| AcceptError::Failed)?;
         answer.await.map_err(|_| AcceptError::Failed)?
+    }
+
+    /// Goes on with other settings, and judges by them at once what is kept and whether there is room.
+    pub async fn configure(&self, settings: StorageSettings) {
+        let (reply, answer) = oneshot::channel();
+        if self.inner.commands.send(Command::Configure { settings, reply }).await.is_ok() {
+            let _ = answer.await;
+        }
     }
 
     /// Writes what waits, makes it durable and closes the files. Whoever asks for something afterwards is refused.

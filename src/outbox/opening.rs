@@ -1,27 +1,27 @@
-//! What stands before the generations are opened: the file of endpoint states, and the roll.
+//! What stands before the generations are opened: what is kept of endpoints, and the roll.
 
 use std::sync::Arc;
 
-use super::endpoints::EndpointStates;
+use super::endpoints::EndpointRecords;
 use super::folder::Folder;
 use super::recovery::Inventory;
 use super::roll::Roll;
 use super::store::Store;
-use super::{EndpointStateList, OpenError, OutboxOptions};
+use super::{OpenError, OutboxOptions};
 use crate::model::roster::Roster;
 use crate::observe::Metrics;
 
-/// What endpoints or operators asked for. A file that is damaged is set aside, and all endpoints count as active: a daemon
+/// What is kept of endpoints. A file that is damaged is set aside, and all endpoints count as active: a daemon
 /// that does not start would lose more.
-pub(super) fn open_endpoints(folder: &Folder) -> Result<(EndpointStates, EndpointStateList), OpenError> {
+pub(super) fn open_endpoints(folder: &Folder) -> Result<EndpointRecords, OpenError> {
     let path = folder.endpoints();
-    let endpoints = match EndpointStates::open(path.clone(), folder.mark()) {
+    match EndpointRecords::open(path.clone(), folder.mark()) {
         Err(OpenError::Damaged { what, .. }) => {
             let aside = path.with_extension("damaged");
             tracing::error!(
                 %what,
                 aside = %aside.display(),
-                "the file with the states of the endpoints is damaged and was set aside: all endpoints are active now, \
+                "the file with what is kept of the endpoints is damaged and was set aside: all endpoints are active now, \
                  also those that were paused or disabled"
             );
             std::fs::rename(&path, &aside).map_err(|source| OpenError::Io {
@@ -29,12 +29,10 @@ pub(super) fn open_endpoints(folder: &Folder) -> Result<(EndpointStates, Endpoin
                 path: path.clone(),
                 source,
             })?;
-            EndpointStates::open(path, folder.mark())?
+            EndpointRecords::open(path, folder.mark())
         }
-        other => other?,
-    };
-    let states = endpoints.all();
-    Ok((endpoints, states))
+        other => other,
+    }
 }
 
 /// The store without its generations, and which there are.

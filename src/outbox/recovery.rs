@@ -4,6 +4,7 @@
 //! is damaged is mended on the way; what cannot be opened just now, since the disk is full, say, is left shut, and the writer
 //! tries it again: until it is open no event is taken, for it may hold the same id.
 
+use std::cell::LazyCell;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,13 +13,14 @@ use std::thread;
 
 use super::filter::Filter;
 use super::generation::{Generation, State};
+use super::news::Recovered;
 use super::rescue::Rescue;
 use super::slot::{Ids, Life, Slot};
 use super::store::Store;
 use super::{OpenError, StoreError, caution, summary};
 use crate::clock::UnixMs;
 use crate::limits::GENERATION_BYTES_MAX;
-use crate::model::delivery::{DeliveryRef, Standing, Waiting};
+use crate::model::delivery::{DeliveryRef, Fallen, KeyHash, Standing, Waiting};
 
 /// Threads that open generations at the start.
 const THREADS_MAX: usize = 4;
@@ -46,9 +48,9 @@ pub(super) struct Inventory {
     pub(super) missing: Vec<u32>,
 }
 
-/// What was found.
+/// What the writer begins with.
 #[derive(Debug, Default)]
-pub(super) struct Recovered {
+pub(super) struct Beginning {
     /// The generation to go on with, where one has room.
     pub(super) current: Option<Current>,
     /// Generations that could not be opened, and why the last of them could not.
@@ -60,29 +62,30 @@ pub(super) struct Recovered {
 #[derive(Debug)]
 pub(super) struct Found {
     pub(super) slot: Arc<Slot>,
-    pub(super) waiting: Vec<Waiting>,
+    /// Deliveries that wait, and those that are dead, in the order of acceptance.
+    pub(super) deliveries: Vec<Recovered>,
     /// Open, where it had to be opened and may take events.
     generation: Option<Arc<Generation>>,
 }
 
-/// Tells the deliveries that wait in the generations that are there, and which are gone.
+/// Tells the deliveries that wait in the generations that are there, those that are dead, and which generations are gone.
 pub(super) fn recover(
     store: &Store,
     inventory: &Inventory,
     generation_bytes: u64,
     now: UnixMs,
-    mut each: impl FnMut(Waiting),
-) -> Result<Recovered, OpenError> {
+    mut each: impl FnMut(Recovered),
+) -> Result<Beginning, OpenError> {
     let numbers = &inventory.numbers;
     tell_damages(store, &inventory.missing, now)?;
-    let mut recovered = Recovered::default();
+    let mut beginning = Beginning::default();
     let newest = numbers.last().copied();
     in_order(
         numbers,
         |no| find(store, no, now),
         |no, found| match found {
             Ok(found) => {
-                found.waiting.into_iter().for_each(&mut each);
+                found.deliveries.into_iter().for_each(&mut each);
                 if let Some(generation) = found.generation
                     && !found.slot.is_sealed()
                     && newest == Some(no)
@@ -90,20 +93,20 @@ pub(super) fn recover(
                     && generation.bytes() < generation_bytes
                 {
                     let (slot, bytes) = (Arc::clone(&found.slot), generation.bytes());
-                    recovered.current = Some(Current { slot, generation, bytes, since: now });
+                    beginning.current = Some(Current { slot, generation, bytes, since: now });
                 }
                 // What else is not sealed the writer seals.
                 store.add(found.slot);
             }
             Err(error) => {
                 tracing::error!(generation = no, %error, "a generation cannot be opened; it is tried again every second");
-                recovered.why_shut = error.to_string();
-                recovered.shut.push(no);
+                beginning.why_shut = error.to_string();
+                beginning.shut.push(no);
             }
         },
     );
     store.measure();
-    Ok(recovered)
+    Ok(beginning)
 }
 
 /// What is damaged is told at every start, until somebody has cleared it away.
@@ -157,11 +160,11 @@ fn in_order<T: Send>(numbers: &[u32], work: impl Fn(u32) -> T + Sync, mut take: 
     });
 }
 
-/// Reads what waits in a generation; from its summary where there is one. The slot is not in the store yet.
+/// Reads what waits in a generation, and what is dead; from its summary where there is one. The slot is not in the store yet.
 pub(super) fn find(store: &Store, no: u32, now: UnixMs) -> Result<Found, StoreError> {
     if let Some(summary) = summary::read(&store.folder().generation(no), no, store.roster()) {
         let slot = Slot::new(no, Ids::Sealed(summary.filter), summary.life);
-        return Ok(Found { slot, waiting: summary.waiting, generation: None });
+        return Ok(Found { slot, deliveries: summary.deliveries, generation: None });
     }
     let slot = Slot::new(no, Ids::Live(HashMap::new()), Life::unknown(now));
     if !caution::is_closed_for_good(&store.folder().generation(no))
@@ -205,7 +208,8 @@ fn fold_unopened(store: &Store, no: u32, now: UnixMs) -> Option<Fold> {
 pub(super) struct Fold {
     pub(super) life: Life,
     pub(super) ids: Ids,
-    pub(super) waiting: Vec<Waiting>,
+    /// Deliveries that wait, and those that are dead, in the order of acceptance.
+    pub(super) deliveries: Vec<Recovered>,
 }
 
 impl Fold {
@@ -219,7 +223,7 @@ impl Fold {
             Ids::Sealed(filter) => slot.set_filter(filter),
             Ids::Live(known) => slot.learn(known.into_iter()),
         }
-        Found { slot, waiting: self.waiting, generation }
+        Found { slot, deliveries: self.deliveries, generation }
     }
 }
 
@@ -232,45 +236,69 @@ pub(super) fn fold_generation(generation: &Generation, now: UnixMs) -> Result<Fo
     life.last_at = seal.map_or(UnixMs(0), |seal| seal.last_at);
     life.changed_at = done.unwrap_or(now);
     life.marked_done = done.is_some();
-    if done.is_some() && seal.is_some() {
-        let ids = Ids::Sealed(Filter::over(generation.ids()?.keys().copied()));
-        return Ok(Fold { life, ids, waiting: Vec::new() });
-    }
     let mut states: HashMap<(u32, u16), State> = HashMap::new();
     generation.scan_states(0, |row, state| {
         states.insert((row.seq, row.endpoint), state);
     })?;
-    let (mut known, mut waiting) = (HashMap::new(), Vec::new());
-    let mut tell = |seq: u32, local: u16, state: State, accepted_at: UnixMs| {
-        if let (Standing::Pending { next_at }, Some(endpoint)) = (state.standing, generation.global(local)) {
-            let delivery = DeliveryRef { event: generation.place(seq), endpoint };
-            waiting.push(Waiting { delivery, accepted_at, next_at, progress: state.progress, key: None });
-        }
-    };
+    let mut gathering = Gathering { generation, finished: done.is_some() && seal.is_some(), deliveries: Vec::new() };
+    let mut known = HashMap::new();
     let (mut last_at, mut disorder_ms) = (UnixMs(0), 0);
     generation.scan_heads(|seq, row| {
         known.extend(row.id_hashes().map(|hash| (hash, seq)));
         disorder_ms = disorder_ms.max(last_at.since(row.at));
         last_at = last_at.max(row.at);
+        // Most deliveries are made, and nobody asks for their keys.
+        let key = LazyCell::new(|| row.key_hash());
         for local in &row.targets {
-            let fresh = State::fresh(row.first_due());
-            tell(seq, *local, states.remove(&(seq, *local)).unwrap_or(fresh), row.at);
+            let state = states.remove(&(seq, *local)).unwrap_or_else(|| State::fresh(row.first_due()));
+            gathering.add(seq, *local, state, row.at, || *key);
         }
     })?;
     // What is left belongs to endpoints that got the event by a replay.
-    for ((seq, local), state) in states {
-        if matches!(state.standing, Standing::Pending { .. })
-            && let Some(head) = generation.head(seq)?
-        {
-            tell(seq, local, state, head.event.at);
-        }
+    let mut left: Vec<_> = states.into_iter().filter(|(_, state)| state.standing != Standing::Delivered).collect();
+    if !left.is_empty() {
+        left.sort_unstable_by_key(|(at, _)| *at);
+        let mut left = left.into_iter().peekable();
+        generation.scan_heads(|seq, row| {
+            let key = LazyCell::new(|| row.key_hash());
+            while let Some(((at, local), state)) = left.next_if(|((at, _), _)| *at <= seq) {
+                if at == seq {
+                    gathering.add(seq, local, state, row.at, || *key);
+                }
+            }
+        })?;
+        gathering.deliveries.sort_unstable_by_key(Recovered::delivery);
     }
-    life.pending = waiting.len() as u64;
+    let deliveries = gathering.deliveries;
+    life.pending = deliveries.iter().filter(|one| one.waits()).count() as u64;
     life.last_at = life.last_at.max(last_at);
     life.disorder_ms = disorder_ms;
     let ids = match seal {
         Some(_) => Ids::Sealed(Filter::over(known.keys().copied())),
         None => Ids::Live(known),
     };
-    Ok(Fold { life, ids, waiting })
+    Ok(Fold { life, ids, deliveries })
+}
+
+/// Deliveries of a generation that are being gathered.
+struct Gathering<'a> {
+    generation: &'a Generation,
+    /// Whether it bears the mark that nothing is pending.
+    finished: bool,
+    deliveries: Vec<Recovered>,
+}
+
+impl Gathering<'_> {
+    fn add(&mut self, seq: u32, local: u16, state: State, accepted_at: UnixMs, key: impl FnOnce() -> Option<KeyHash>) {
+        let Some(endpoint) = self.generation.global(local) else { return };
+        let delivery = DeliveryRef { event: self.generation.place(seq), endpoint };
+        let State { standing, progress, died_at } = state;
+        self.deliveries.push(match standing {
+            Standing::Pending { next_at } if !self.finished => {
+                Recovered::Waiting(Waiting { delivery, accepted_at, next_at, progress, key: key() })
+            }
+            Standing::Dead(_) => Recovered::Dead(Fallen { delivery, died_at, key: key() }),
+            Standing::Pending { .. } | Standing::Delivered => return,
+        });
+    }
 }

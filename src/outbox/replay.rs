@@ -3,12 +3,14 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::generation::{Generation, State};
+use super::settling::Outcome;
 use super::slot::Slot;
 use super::writer::Writer;
 use super::{AcceptError, News, StoreError};
 use crate::limits::ATTEMPTS_MAX;
 use crate::model::delivery::{DeliveryRef, Progress, Settlement, Standing, Waiting};
 use crate::model::roster::EndpointNo;
+use crate::model::text::OrderingKey;
 use crate::observe::happening::CommitFailed;
 
 impl Writer {
@@ -24,19 +26,19 @@ impl Writer {
         for (no, deliveries) in by_generation {
             let Some(slot) = self.store.slot(no) else { continue };
             let written = self.open(&slot).and_then(|generation| {
-                let settlements = self.to_revive(&generation, &deliveries, &mut revived)?;
-                Ok((settlements, generation))
+                let outcomes = self.to_revive(&generation, &deliveries, &mut revived)?;
+                Ok((outcomes, generation))
             });
-            let written = written.and_then(|(settlements, generation)| {
-                slot.life(|life| life.pending += settlements.len() as u64);
-                let written = if !settlements.is_empty() && self.outcomes.owed_to(no).next().is_some() {
+            let written = written.and_then(|(outcomes, generation)| {
+                slot.life(|life| life.pending += outcomes.len() as u64);
+                let written = if !outcomes.is_empty() && self.outcomes.owed_to(no).next().is_some() {
                     Err(StoreError::Resting)
                 } else {
-                    self.write_revived(&slot, &generation, &settlements)
+                    self.write_revived(&slot, &generation, &outcomes)
                 };
                 if written.is_err() {
                     // They are on the schedule, so they must stand on the disk before long.
-                    self.owe(settlements);
+                    self.owe(outcomes);
                 }
                 written
             });
@@ -62,16 +64,16 @@ impl Writer {
         generation: &Generation,
         deliveries: &[DeliveryRef],
         revived: &mut Vec<Waiting>,
-    ) -> Result<Vec<Settlement>, StoreError> {
+    ) -> Result<Vec<Outcome>, StoreError> {
         let now = self.clock.wall();
         let mut wanted: HashMap<(u32, EndpointNo), Option<State>> = HashMap::new();
-        let mut accepted_at = HashMap::new();
+        let mut events = HashMap::new();
         for delivery in deliveries {
             let seq = delivery.event.seq;
             let Some(head) = generation.head(seq)? else { continue };
             let fresh = head.targets.contains(&delivery.endpoint).then(|| State::fresh(head.event.first_due()));
             wanted.insert((seq, delivery.endpoint), fresh);
-            accepted_at.insert(seq, head.event.at);
+            events.insert(seq, (head.event.at, head.event.key.as_ref().map(OrderingKey::hash)));
         }
         generation.scan_states(0, |row, state| {
             if let Some(endpoint) = generation.global(row.endpoint)
@@ -81,9 +83,9 @@ impl Writer {
             }
         })?;
         // Also what was put back already, and is on the schedule: twice there it would be tried twice.
-        for owed in self.outcomes.owed_to(generation.no()) {
+        for Outcome { settlement: owed, at } in self.outcomes.owed_to(generation.no()) {
             if let Some(known) = wanted.get_mut(&(owed.delivery.event.seq, owed.delivery.endpoint)) {
-                *known = Some(State { standing: owed.standing, progress: owed.progress });
+                *known = Some(State { standing: owed.standing, progress: owed.progress, died_at: *at });
             }
         }
         let mut settlements = Vec::new();
@@ -101,26 +103,19 @@ impl Writer {
             });
         }
         settlements.sort_unstable_by_key(|settlement| settlement.delivery);
-        revived.extend(settlements.iter().map(|settlement| Waiting {
-            key: None,
-            delivery: settlement.delivery,
-            accepted_at: accepted_at.get(&settlement.delivery.event.seq).copied().unwrap_or(now),
-            next_at: now,
-            progress: settlement.progress,
+        revived.extend(settlements.iter().map(|settlement| {
+            let (accepted_at, key) = events.get(&settlement.delivery.event.seq).copied().unwrap_or((now, None));
+            let Settlement { delivery, progress, .. } = *settlement;
+            Waiting { delivery, accepted_at, next_at: now, progress, key }
         }));
-        Ok(settlements)
+        Ok(settlements.into_iter().map(|settlement| Outcome { settlement, at: now }).collect())
     }
 
-    fn write_revived(
-        &self,
-        slot: &Slot,
-        generation: &Generation,
-        settlements: &[Settlement],
-    ) -> Result<(), StoreError> {
-        if settlements.is_empty() {
+    fn write_revived(&self, slot: &Slot, generation: &Generation, outcomes: &[Outcome]) -> Result<(), StoreError> {
+        if outcomes.is_empty() {
             return Ok(());
         }
-        generation.append_settlements(settlements)?;
+        generation.append_settlements(outcomes)?;
         slot.life(|life| (life.changed_at, life.summarised, life.marked_done) = (self.clock.wall(), false, false));
         generation.sync()
     }

@@ -11,7 +11,8 @@ use super::keys::Key;
 use crate::clock::UnixMs;
 use crate::limits::STORED_VALUE_BYTES_MAX;
 use crate::model::attempt::{Attempt, AttemptError};
-use crate::model::delivery::{DeadReason, Progress, Standing};
+use crate::model::delivery::{DeadReason, KeyHash, Progress, Standing};
+use crate::model::text::OrderingKey;
 
 /// Bytes of payload that a stored value holds.
 pub(super) const PAYLOAD_BYTES_MAX: usize = STORED_VALUE_BYTES_MAX - frame::OVERHEAD;
@@ -53,6 +54,11 @@ impl HeadRow<'_> {
         ids::of(self.id, self.idempotency_key)
     }
 
+    /// What stands for its ordering key.
+    pub(super) fn key_hash(&self) -> Option<KeyHash> {
+        self.key.map(OrderingKey::hash_of)
+    }
+
     /// As [`Event::first_due`](crate::model::event::Event::first_due).
     pub(super) fn first_due(&self) -> UnixMs {
         self.deliver_at.unwrap_or(self.at)
@@ -88,6 +94,7 @@ pub(super) struct StateRow {
     pub(super) seq: u32,
     pub(super) endpoint: u16,
     kind: u8,
+    /// Of one that is pending, when its next attempt is due; of one that is dead, when it died, 0 in rows of the first versions.
     next_at: UnixMs,
     tries: u16,
     made: u16,
@@ -96,15 +103,22 @@ pub(super) struct StateRow {
 }
 
 impl StateRow {
-    pub(super) fn new(seq: u32, endpoint: u16, standing: Standing, progress: Progress, attempt_pack: u32) -> Self {
+    /// `at`: when that happened.
+    pub(super) fn new(
+        (seq, endpoint): (u32, u16),
+        standing: Standing,
+        progress: Progress,
+        attempt_pack: u32,
+        at: UnixMs,
+    ) -> Self {
         let (kind, next_at) = match standing {
             Standing::Pending { next_at } => (0, next_at),
             Standing::Delivered => (1, UnixMs(0)),
-            Standing::Dead(DeadReason::Exhausted) => (2, UnixMs(0)),
-            Standing::Dead(DeadReason::Permanent) => (3, UnixMs(0)),
-            Standing::Dead(DeadReason::Aborted) => (4, UnixMs(0)),
-            Standing::Dead(DeadReason::Lost) => (5, UnixMs(0)),
-            Standing::Dead(DeadReason::BreakerOpen) => (6, UnixMs(0)),
+            Standing::Dead(DeadReason::Exhausted) => (2, at),
+            Standing::Dead(DeadReason::Permanent) => (3, at),
+            Standing::Dead(DeadReason::Aborted) => (4, at),
+            Standing::Dead(DeadReason::Lost) => (5, at),
+            Standing::Dead(DeadReason::BreakerOpen) => (6, at),
         };
         Self { seq, endpoint, kind, next_at, tries: progress.tries, made: progress.made, attempt_pack }
     }
@@ -121,6 +135,11 @@ impl StateRow {
             6 => Standing::Dead(DeadReason::BreakerOpen),
             _ => return None,
         })
+    }
+
+    /// When the delivery died; 0 where it did not, or that was not kept.
+    pub(super) fn died_at(&self) -> UnixMs {
+        if self.kind > 1 { self.next_at } else { UnixMs(0) }
     }
 
     pub(super) fn progress(&self) -> Progress {
@@ -320,14 +339,11 @@ mod tests {
              106170706c69636174696f6e2f6a736f6e01000009090909090909090909090909090909fc7011010000fb0004030200 01"
                 .replace(' ', "")
         );
-        let state = StateRow::new(
-            300,
-            2,
-            Standing::Pending { next_at: UnixMs(1_614_265_330_007) },
-            Progress { tries: 1, made: 4 },
-            5,
-        );
+        let (at, progress) = (UnixMs(1_614_265_330_007), Progress { tries: 1, made: 4 });
+        let state = StateRow::new((300, 2), Standing::Pending { next_at: at }, progress, 5, UnixMs(9));
         assert_eq!(bytes(&state), "fb2c010200fd5729b6d977010000010405");
+        let dead = StateRow::new((300, 2), Standing::Dead(DeadReason::Exhausted), progress, 5, at);
+        assert_eq!(bytes(&dead), "fb2c010202fd5729b6d977010000010405");
         let attempt = Attempt {
             n: 4,
             at: UnixMs(1_614_265_330_007),
@@ -337,6 +353,28 @@ mod tests {
             response: b"busy".to_vec(),
         };
         assert_eq!(bytes(&AttemptRow::new(300, 2, &attempt)), "fb2c010204fd5729b6d977010000fbf701060c0462757379");
+    }
+
+    #[test]
+    fn a_key_that_would_not_be_taken_any_more_has_its_hash_all_the_same() {
+        let with = |key: &'static str| HeadRow { key: Some(key), ..head("e") }.key_hash();
+        assert_eq!(with("customer-7"), Some(OrderingKey::parse("customer-7").unwrap().hash()));
+        assert!(OrderingKey::parse("customer\u{1}7").is_err());
+        assert_eq!(with("customer\u{1}7"), Some(KeyHash(0x2a0c_446a_9e7d_72e6)));
+        assert_eq!(HeadRow { key: None, ..head("e") }.key_hash(), None);
+    }
+
+    /// The first versions did not keep when a delivery died.
+    #[test]
+    fn the_time_of_a_death_is_kept_and_an_old_row_has_none() {
+        let dead = Standing::Dead(DeadReason::Permanent);
+        let row = StateRow::new((1, 2), dead, Progress::default(), 0, UnixMs(77));
+        assert_eq!(row.died_at(), UnixMs(77));
+        let old: StateRow = decode_single(&hex::decode("fb2c010203000104 05".replace(' ', "")).unwrap()).unwrap();
+        assert_eq!((old.standing(), old.died_at()), (Some(dead), UnixMs(0)));
+        assert_eq!(StateRow::new((1, 2), Standing::Delivered, Progress::default(), 0, UnixMs(77)).died_at(), UnixMs(0));
+        let pending = Standing::Pending { next_at: UnixMs(5) };
+        assert_eq!(StateRow::new((1, 2), pending, Progress::default(), 0, UnixMs(77)).died_at(), UnixMs(0));
     }
 
     mod erased {
@@ -385,8 +423,9 @@ mod tests {
             Standing::Dead(DeadReason::Permanent),
             Standing::Dead(DeadReason::Aborted),
             Standing::Dead(DeadReason::Lost),
+            Standing::Dead(DeadReason::BreakerOpen),
         ] {
-            let row = StateRow::new(1, 2, standing, Progress { tries: 3, made: 4 }, 0);
+            let row = StateRow::new((1, 2), standing, Progress { tries: 3, made: 4 }, 0, UnixMs(9));
             assert_eq!(row.standing(), Some(standing));
         }
     }

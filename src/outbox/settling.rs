@@ -3,6 +3,13 @@
 //! Outcomes are written at once and synced within [`SETTLE_SYNC_MS`]: losing one means one more delivery, never one less.
 //! While the disk refuses they are owed: kept in memory, in order, and tried again. When too many are owed none are taken
 //! any more, so that attempts wait for the disk instead of being made again after a restart.
+//!
+//! `order = "key"` relies on this: after a SIGKILL the outcome of an earlier event of a key is never missing while that of a
+//! later one is there. The earlier one is told first, and lies in the same generation or an older one. So outcomes are written
+//! in the order of their generations, the oldest first; within one they are a log. The engine keeps what it was given in this
+//! process for a while, and another generation's rows may reach the kernel meanwhile: therefore nothing is written to a
+//! generation before what older ones keep so is handed over. And while an older one refuses its outcomes, those of younger ones
+//! are owed too, as long as not too many are.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,7 +17,7 @@ use std::sync::Arc;
 use super::StoreError;
 use super::generation::Generation;
 use super::writer::Writer;
-use crate::clock::MonoMs;
+use crate::clock::{MonoMs, UnixMs};
 use crate::limits::OWED_SETTLEMENTS_MAX;
 use crate::model::delivery::{Settlement, Standing};
 
@@ -21,6 +28,27 @@ const UNSYNCED_MAX: usize = 8;
 /// Shortest time between two tries to write what is owed, in milliseconds.
 const OWED_AGAIN_MS: u64 = 500;
 
+/// Outcomes that may be owed before those of younger generations wait no longer for those of one that refuses: one damaged
+/// generation must not stop the rest.
+const HELD_BACK_MAX: usize = OWED_SETTLEMENTS_MAX / 2;
+
+/// What has happened to a delivery, and when that was told.
+#[derive(Clone, Debug)]
+pub(super) struct Outcome {
+    pub(super) settlement: Settlement,
+    pub(super) at: UnixMs,
+}
+
+impl Outcome {
+    fn generation(&self) -> u32 {
+        self.settlement.delivery.event.generation
+    }
+
+    fn is_end(&self) -> bool {
+        !matches!(self.settlement.standing, Standing::Pending { .. })
+    }
+}
+
 /// Outcomes on their way to the disk.
 #[derive(Debug, Default)]
 pub(super) struct Outcomes {
@@ -28,7 +56,7 @@ pub(super) struct Outcomes {
     pub(super) unsynced: BTreeMap<u32, Arc<Generation>>,
     pub(super) unsynced_since: Option<MonoMs>,
     /// What the disk refused, the oldest first.
-    owed: Vec<Settlement>,
+    owed: Vec<Outcome>,
     owed_again: MonoMs,
 }
 
@@ -45,17 +73,17 @@ impl Outcomes {
     }
 
     /// What the disk refused of a generation, the oldest first: it counts more than what stands there.
-    pub(super) fn owed_to(&self, generation: u32) -> impl Iterator<Item = &Settlement> {
-        self.owed.iter().filter(move |settlement| settlement.delivery.event.generation == generation)
+    pub(super) fn owed_to(&self, generation: u32) -> impl Iterator<Item = &Outcome> {
+        self.owed.iter().filter(move |outcome| outcome.generation() == generation)
     }
 }
 
 impl Writer {
-    /// Writes settlements; readers see them at once.
-    pub(super) fn settle(&mut self, settlements: Vec<Settlement>) {
+    /// Writes outcomes; readers see them at once.
+    pub(super) fn settle(&mut self, outcomes: Vec<Outcome>) {
         // What is owed comes first: the last row of a delivery counts.
         let patient = !self.outcomes.owed.is_empty();
-        self.outcomes.owed.extend(settlements);
+        self.outcomes.owed.extend(outcomes);
         if !patient || self.clock.mono() >= self.outcomes.owed_again {
             self.write_owed();
         }
@@ -68,24 +96,29 @@ impl Writer {
             self.owe(Vec::new());
             return self.count_owed();
         }
-        let mut by_generation: BTreeMap<u32, Vec<Settlement>> = BTreeMap::new();
-        for settlement in std::mem::take(&mut self.outcomes.owed) {
-            by_generation.entry(settlement.delivery.event.generation).or_default().push(settlement);
+        let mut by_generation: BTreeMap<u32, Vec<Outcome>> = BTreeMap::new();
+        for outcome in std::mem::take(&mut self.outcomes.owed) {
+            by_generation.entry(outcome.generation()).or_default().push(outcome);
         }
-        for (no, settlements) in by_generation {
+        let mut refused = false;
+        for (no, outcomes) in by_generation {
             let Some(slot) = self.store.slot(no) else { continue };
-            let mut written = self.append(no, &settlements);
+            if refused && self.outcomes.owed.len() + outcomes.len() <= HELD_BACK_MAX {
+                self.owe(outcomes);
+                continue;
+            }
+            self.hand_over_before(no);
+            let mut written = self.append(no, &outcomes);
             if let Err(error) = &written {
                 tracing::debug!(generation = no, %error, "a generation failed and is opened again");
                 self.abandon(no);
                 self.mend_one(&slot);
-                written = self.append(no, &settlements);
+                written = self.append(no, &outcomes);
             }
             match written {
                 Ok(generation) => {
                     let now = self.clock.wall();
-                    let finished =
-                        settlements.iter().filter(|s| !matches!(s.standing, Standing::Pending { .. })).count();
+                    let finished = outcomes.iter().filter(|outcome| outcome.is_end()).count();
                     slot.life(|life| {
                         life.pending = life.pending.saturating_sub(finished as u64);
                         life.changed_at = now;
@@ -97,11 +130,25 @@ impl Writer {
                     tracing::debug!(generation = no, %error, "outcomes of deliveries could not be written");
                     self.abandon(no);
                     self.trouble = Some(error.to_string());
-                    self.owe(settlements);
+                    self.owe(outcomes);
+                    refused = true;
                 }
             }
         }
         self.count_owed();
+    }
+
+    /// Hands to the operating system what generations older than `no` were given and keep in this process still.
+    fn hand_over_before(&mut self, no: u32) {
+        let older = self.outcomes.unsynced.range(..no).filter(|(_, generation)| generation.buffers());
+        let older: Vec<_> = older.map(|(no, generation)| (*no, Arc::clone(generation))).collect();
+        for (no, generation) in older {
+            if let Err(error) = generation.flush() {
+                tracing::debug!(generation = no, %error, "outcomes of deliveries could not be handed over");
+                self.trouble = Some(error.to_string());
+                self.abandon(no);
+            }
+        }
     }
 
     fn count_owed(&self) {
@@ -109,9 +156,9 @@ impl Writer {
     }
 
     /// Keeps what the disk refused, to be written later.
-    pub(super) fn owe(&mut self, settlements: Vec<Settlement>) {
+    pub(super) fn owe(&mut self, outcomes: Vec<Outcome>) {
         self.outcomes.owed_again = self.clock.mono().plus_ms(OWED_AGAIN_MS);
-        self.outcomes.owed.extend(settlements);
+        self.outcomes.owed.extend(outcomes);
     }
 
     /// What could not be written to the last. Told when the outbox closes.
@@ -124,10 +171,10 @@ impl Writer {
         }
     }
 
-    fn append(&self, no: u32, settlements: &[Settlement]) -> Result<Arc<Generation>, StoreError> {
+    fn append(&self, no: u32, outcomes: &[Outcome]) -> Result<Arc<Generation>, StoreError> {
         let slot = self.store.slot(no).ok_or(StoreError::Gone)?;
         let generation = self.open(&slot)?;
-        generation.append_settlements(settlements)?;
+        generation.append_settlements(outcomes)?;
         Ok(generation)
     }
 

@@ -47,6 +47,14 @@ impl Shelf {
         }
     }
 
+    /// Whether something that was written is kept in this process still.
+    pub(super) fn buffers(&self) -> bool {
+        match self {
+            Self::Engine(engine) => engine.buffers(),
+            Self::Sealed(_) | Self::Carved(_) => false,
+        }
+    }
+
     /// Makes everything written so far durable.
     pub(super) fn sync(&self) -> Result<(), EngineError> {
         match self {

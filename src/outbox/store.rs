@@ -17,6 +17,7 @@ use super::disk::SharedDisk;
 use super::folder::Folder;
 use super::generation::Head;
 use super::lending::RESCUES_MAX;
+use super::news::Recovered;
 use super::recent::Recent;
 use super::recovery::{self, Fold};
 use super::rescue::{Doubt, Rescue};
@@ -232,7 +233,8 @@ impl Store {
         self.tell_damage(damage, true);
         slot.life(|life| life.summarised = false);
         // What was saved is sealed. Its ids stay as they are known until it has been opened.
-        let Fold { waiting, ids, .. } = recovery::fold_generation(&*self.open(slot)?, now)?;
+        let Fold { deliveries, ids, .. } = recovery::fold_generation(&*self.open(slot)?, now)?;
+        let (waiting, _) = Recovered::sort_out(deliveries);
         if let Ids::Sealed(filter) = ids {
             slot.set_filter(filter);
         }

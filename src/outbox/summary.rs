@@ -1,11 +1,14 @@
 //! What the start needs to know of a sealed generation, in a small file, so that it need not be opened.
 //!
-//! Opening a database means that the engine reads its whole log; a summary is a few bytes for each delivery that is pending,
-//! and the id filter. It is written once nothing has happened to the generation for a while, and removed, durably, before
+//! Opening a database means that the engine reads its whole log; a summary is a few bytes for each delivery that is pending or
+//! dead, and the id filter. It is written once nothing has happened to the generation for a while, and removed, durably, before
 //! the next thing is written to it: a summary that is there is true.
+//!
+//! The first versions wrote summaries in another form, which told neither keys nor what is dead. One of these is not believed:
+//! the generation is read instead, once, and a summary takes its place that tells all.
 
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -14,23 +17,30 @@ use super::engine::sync_dir;
 use super::filter::Filter;
 use super::frame::{self, Mark};
 use super::keys::{self, key};
+use super::news::Recovered;
 use super::rows::{self, PAYLOAD_BYTES_MAX, Packer};
 use super::slot::Life;
 use super::{ReadError, StoreError};
 use crate::clock::UnixMs;
-use crate::model::delivery::{DeliveryRef, EventRef, Progress, Waiting};
-use crate::model::roster::Roster;
+use crate::model::delivery::{DeliveryRef, EventRef, Fallen, KeyHash, Progress, Waiting};
+use crate::model::roster::{EndpointNo, Roster};
 use crate::model::text::EndpointName;
 
 /// Largest summary that is read, in bytes: far more than a generation has deliveries for.
 const BYTES_MAX: u64 = 1 << 30;
+/// The number of the first value. In the form of the first versions it was 0; they take a summary with another for a damaged one,
+/// and read the generation.
+const FORM_2: u64 = 2 << 32;
+/// More than the first value has, in bytes.
+const HEAD_BYTES_MAX: u64 = 256;
 
 /// What is known of a generation without opening it.
 #[derive(Debug)]
 pub(super) struct Summary {
     pub(super) life: Life,
     pub(super) filter: Filter,
-    pub(super) waiting: Vec<Waiting>,
+    /// Deliveries that wait, and those that are dead, in the order of acceptance.
+    pub(super) deliveries: Vec<Recovered>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -38,6 +48,7 @@ struct Head {
     /// Length of the engine's file: a shorter one was cut.
     db_bytes: u64,
     pending: u64,
+    dead: u64,
     last_at: UnixMs,
     disorder_ms: u64,
     changed_at: UnixMs,
@@ -48,16 +59,46 @@ struct Head {
     packs: u32,
 }
 
-/// A delivery that waits. Times are told as distances, which are short.
+/// A delivery.
 #[derive(Debug, Serialize, Deserialize)]
 struct Row {
     seq: u32,
     /// The place of its endpoint among the names.
     endpoint: u16,
-    accepted_at: UnixMs,
-    after_ms: i64,
-    tries: u16,
-    made: u16,
+    key: Option<u64>,
+    stand: Stand,
+}
+
+/// How it stands. The time of the next attempt is told as a distance, which is short.
+#[derive(Debug, Serialize, Deserialize)]
+enum Stand {
+    Waits { accepted_at: UnixMs, after_ms: i64, tries: u16, made: u16 },
+    Dead { at: UnixMs },
+}
+
+impl Row {
+    fn of(one: &Recovered, endpoint: u16) -> Self {
+        let (stand, key) = match one {
+            Recovered::Waiting(Waiting { accepted_at, next_at, progress: Progress { tries, made }, key, .. }) => {
+                let after_ms = next_at.0.cast_signed().wrapping_sub(accepted_at.0.cast_signed());
+                (Stand::Waits { accepted_at: *accepted_at, after_ms, tries: *tries, made: *made }, key)
+            }
+            Recovered::Dead(Fallen { died_at, key, .. }) => (Stand::Dead { at: *died_at }, key),
+        };
+        Self { seq: one.delivery().event.seq, endpoint, key: key.map(|hash| hash.0), stand }
+    }
+
+    fn told(&self, generation: u32, endpoint: EndpointNo) -> Recovered {
+        let delivery = DeliveryRef { event: EventRef { generation, seq: self.seq }, endpoint };
+        let key = self.key.map(KeyHash);
+        match self.stand {
+            Stand::Waits { accepted_at, after_ms, tries, made } => {
+                let next_at = UnixMs(accepted_at.0.wrapping_add_signed(after_ms));
+                Recovered::Waiting(Waiting { delivery, accepted_at, next_at, progress: Progress { tries, made }, key })
+            }
+            Stand::Dead { at } => Recovered::Dead(Fallen { delivery, died_at: at, key }),
+        }
+    }
 }
 
 fn path(dir: &Path) -> PathBuf {
@@ -71,23 +112,16 @@ fn db_bytes(dir: &Path) -> std::io::Result<u64> {
 /// Writes the summary of the generation in `dir` under another name; [`publish`] makes it count.
 pub(super) fn draft(dir: &Path, mark: Mark, roster: &Roster, summary: &Summary) -> Result<(), StoreError> {
     let io = |source| StoreError::Io { what: "cannot write the summary of", generation: 0, source };
-    let mut numbers: Vec<_> = summary.waiting.iter().map(|waiting| waiting.delivery.endpoint).collect();
+    let mut numbers: Vec<_> = summary.deliveries.iter().map(|one| one.delivery().endpoint).collect();
     numbers.sort_unstable();
     numbers.dedup();
     let (mut names, mut packs) = (Packer::default(), Packer::default());
     for no in &numbers {
         names.push(&roster.name(*no).as_str())?;
     }
-    for Waiting { delivery, accepted_at, next_at, progress, .. } in &summary.waiting {
-        let endpoint = numbers.binary_search(&delivery.endpoint).unwrap_or(0);
-        packs.push(&Row {
-            seq: delivery.event.seq,
-            endpoint: u16::try_from(endpoint).map_err(|_| StoreError::TooLarge)?,
-            accepted_at: *accepted_at,
-            after_ms: next_at.0.cast_signed().wrapping_sub(accepted_at.0.cast_signed()),
-            tries: progress.tries,
-            made: progress.made,
-        })?;
+    for one in &summary.deliveries {
+        let endpoint = numbers.binary_search(&one.delivery().endpoint).unwrap_or(0);
+        packs.push(&Row::of(one, u16::try_from(endpoint).map_err(|_| StoreError::TooLarge)?))?;
     }
     let (names, packs) = (names.finish(), packs.finish());
     let filters = summary.filter.as_bytes().chunks(PAYLOAD_BYTES_MAX);
@@ -95,6 +129,7 @@ pub(super) fn draft(dir: &Path, mark: Mark, roster: &Roster, summary: &Summary) 
     let head = Head {
         db_bytes: db_bytes(dir).map_err(io)?,
         pending: summary.life.pending,
+        dead: summary.deliveries.iter().filter(|one| !one.waits()).count() as u64,
         last_at: summary.life.last_at,
         disorder_ms: summary.life.disorder_ms,
         changed_at: summary.life.changed_at,
@@ -103,8 +138,8 @@ pub(super) fn draft(dir: &Path, mark: Mark, roster: &Roster, summary: &Summary) 
         filters: count(filters.len())?,
         packs: count(packs.len())?,
     };
-    let mut bytes = rows::single(mark, &key(keys::SUMMARY, 0), &head)?;
-    let mut number = 0;
+    let mut bytes = rows::single(mark, &key(keys::SUMMARY, FORM_2), &head)?;
+    let mut number = FORM_2;
     let mut next = || {
         number += 1;
         key(keys::SUMMARY, number)
@@ -146,6 +181,13 @@ pub(super) fn remove(dir: &Path) -> Result<(), StoreError> {
 pub(super) fn read(dir: &Path, no: u32, roster: &Roster) -> Option<Summary> {
     let len = fs::metadata(path(dir)).ok()?.len();
     let bytes = if len <= BYTES_MAX { fs::read(path(dir)).ok()? } else { return None };
+    if is_of_first_form(&bytes) {
+        tracing::debug!(
+            generation = no,
+            "the summary of a generation is of an earlier version; the generation is read instead"
+        );
+        return None;
+    }
     let read = parse(&bytes, no, roster).inspect_err(|error| {
         tracing::warn!(generation = no, %error, "the summary of a generation is damaged; the generation is read instead");
     });
@@ -154,10 +196,21 @@ pub(super) fn read(dir: &Path, no: u32, roster: &Roster) -> Option<Summary> {
         .map(|(_, summary)| summary)
 }
 
+/// Whether the summary of the generation in `dir` is one that an earlier version wrote, and this one does not believe.
+pub(super) fn is_of_earlier_version(dir: &Path) -> bool {
+    let mut bytes = Vec::new();
+    let read = fs::File::open(path(dir)).and_then(|file| file.take(HEAD_BYTES_MAX).read_to_end(&mut bytes));
+    read.is_ok() && is_of_first_form(&bytes)
+}
+
+fn is_of_first_form(bytes: &[u8]) -> bool {
+    frame::read(bytes).is_ok_and(|record| record.key == key(keys::SUMMARY, 0))
+}
+
 fn parse(mut bytes: &[u8], no: u32, roster: &Roster) -> Result<(u64, Summary), StoreError> {
-    let mut number = 0;
+    let mut number = FORM_2;
     let mut next = || {
-        let wrong = |what: String| ReadError::Damaged(format!("value {number} of its summary: {what}"));
+        let wrong = |what: String| ReadError::Damaged(format!("value {} of its summary: {what}", number - FORM_2));
         let frame::Record { key: found, payload, .. } = frame::read(bytes).map_err(|error| wrong(error.to_string()))?;
         if found != key(keys::SUMMARY, number) {
             return Err(wrong("it is another one".to_owned()));
@@ -178,23 +231,19 @@ fn parse(mut bytes: &[u8], no: u32, roster: &Roster) -> Result<(u64, Summary), S
     for _ in 0..head.filters {
         bits.extend_from_slice(next()?);
     }
-    let mut waiting = Vec::with_capacity(usize::try_from(head.pending).unwrap_or(0).min(1 << 20));
+    let told = head.pending.saturating_add(head.dead);
+    let mut deliveries = Vec::with_capacity(usize::try_from(told).unwrap_or(0).min(1 << 20));
     for _ in 0..head.packs {
         rows::unpack(next()?, |row: Row| {
             if let Some(Ok(endpoint)) = names.get(usize::from(row.endpoint)) {
-                waiting.push(Waiting {
-                    key: None,
-                    delivery: DeliveryRef { event: EventRef { generation: no, seq: row.seq }, endpoint: *endpoint },
-                    accepted_at: row.accepted_at,
-                    next_at: UnixMs(row.accepted_at.0.wrapping_add_signed(row.after_ms)),
-                    progress: Progress { tries: row.tries, made: row.made },
-                });
+                deliveries.push(row.told(no, *endpoint));
             }
             true
         })?;
     }
     let wrong = |what: &str| ReadError::Damaged(format!("its summary: {what}"));
-    if waiting.len() as u64 != head.pending {
+    let pending = deliveries.iter().filter(|one| one.waits()).count() as u64;
+    if pending != head.pending || deliveries.len() as u64 != told {
         return Err(wrong("it tells another number of deliveries than it names").into());
     }
     let filter = Filter::from_bytes(bits).ok_or_else(|| wrong("its filter is none"))?;
@@ -206,7 +255,7 @@ fn parse(mut bytes: &[u8], no: u32, roster: &Roster) -> Result<(u64, Summary), S
         marked_done: head.marked_done,
         summarised: true,
     };
-    Ok((head.db_bytes, Summary { life, filter, waiting }))
+    Ok((head.db_bytes, Summary { life, filter, deliveries }))
 }
 
 #[cfg(test)]
@@ -215,15 +264,24 @@ mod tests {
 
     fn summary(roster: &Roster) -> Summary {
         let endpoint = |n: u32| roster.number(&EndpointName::parse(&format!("endpoint-{}", n % 3)).unwrap());
-        let waiting = |n: u32| Waiting {
-            key: None,
-            delivery: DeliveryRef { event: EventRef { generation: 7, seq: n }, endpoint: endpoint(n) },
-            accepted_at: UnixMs(1_700_000_000_000 + u64::from(n)),
-            next_at: UnixMs(1_700_000_000_000 + u64::from(n) * 1000 - 500),
-            progress: Progress { tries: 1, made: 2 },
+        let at = |ms: u32| UnixMs(1_700_000_000_000 + u64::from(ms));
+        let one = |n: u32| {
+            let delivery = DeliveryRef { event: EventRef { generation: 7, seq: n }, endpoint: endpoint(n) };
+            let key = n.is_multiple_of(2).then_some(KeyHash(u64::from(n) << 40));
+            if n.is_multiple_of(3) {
+                return Recovered::Dead(Fallen { delivery, died_at: at(n * 7), key });
+            }
+            let (accepted_at, next_at) = (at(n + 1_000), at(n * 1000));
+            Recovered::Waiting(Waiting {
+                delivery,
+                accepted_at,
+                next_at,
+                progress: Progress { tries: 1, made: 2 },
+                key,
+            })
         };
         let life = Life {
-            pending: 9_000,
+            pending: 6_000,
             last_at: UnixMs(5),
             disorder_ms: 7,
             changed_at: UnixMs(6),
@@ -233,7 +291,7 @@ mod tests {
         let filter = Filter::over(
             (0..9_000).map(|n| super::super::ids::id_hash(&n.to_string())).collect::<Vec<_>>().into_iter(),
         );
-        Summary { life, filter, waiting: (0..9_000).map(waiting).collect() }
+        Summary { life, filter, deliveries: (0..9_000).map(one).collect() }
     }
 
     #[test]
@@ -250,13 +308,16 @@ mod tests {
         let other = Roster::shared();
         other.number(&EndpointName::parse("another").unwrap());
         let found = read(dir.path(), 7, &other).unwrap();
-        assert_eq!(found.waiting.len(), 9_000);
-        for (was, is) in written.waiting.iter().zip(&found.waiting) {
-            assert_eq!(roster.name(was.delivery.endpoint), other.name(is.delivery.endpoint));
-            assert_eq!(
-                (was.delivery.event, was.accepted_at, was.next_at),
-                (is.delivery.event, is.accepted_at, is.next_at)
-            );
+        assert_eq!(found.deliveries.len(), 9_000);
+        for (was, is) in written.deliveries.iter().zip(&found.deliveries) {
+            let no = is.delivery().endpoint;
+            assert_eq!(roster.name(was.delivery().endpoint), other.name(no));
+            let mut was = *was;
+            match &mut was {
+                Recovered::Waiting(one) => one.delivery.endpoint = no,
+                Recovered::Dead(one) => one.delivery.endpoint = no,
+            }
+            assert_eq!(was, *is);
         }
         assert_eq!(found.filter, written.filter);
         let sound = fs::read(path(dir.path())).unwrap();

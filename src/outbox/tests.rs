@@ -1,8 +1,14 @@
 //! The outbox as a whole, on a real folder.
 
+mod configured;
 mod damage;
+mod dead;
+mod endpoints;
 mod faults;
+mod low;
 mod opening;
+mod order;
+mod removed;
 mod room;
 mod start;
 mod twice;
@@ -16,9 +22,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use bytes::Bytes;
 
 use super::*;
-use crate::clock::{Clock, ManualClock, ManualHandle, UnixMs};
+use crate::clock::{ManualClock, ManualHandle, UnixMs};
 use crate::model::attempt::{Attempt, AttemptError};
-use crate::model::delivery::{DeadReason, DeliveryState, Progress, Standing};
+use crate::model::delivery::{DeadReason, DeliveryState, EventRef, Fallen, KeyHash, Progress, Standing, Waiting};
+use crate::model::endpoint::EndpointState;
 use crate::model::event::{Content, Fingerprint, KeptHeader};
 use crate::model::text::{EventType, IdempotencyKey, OrderingKey};
 
@@ -29,6 +36,7 @@ struct Bench {
     clock: Arc<ManualClock>,
     generation_bytes: u64,
     retention_ms: u64,
+    size_bytes_max: u64,
     free_bytes_min: Option<u64>,
     disk: Arc<MoodyDisk>,
 }
@@ -74,6 +82,9 @@ struct Open {
     opened: Opened,
     roster: Arc<Roster>,
     waiting: Vec<Waiting>,
+    /// What was told at the start, in its order.
+    told: Vec<Recovered>,
+    metrics: Arc<Metrics>,
 }
 
 impl Bench {
@@ -84,6 +95,7 @@ impl Bench {
             clock,
             generation_bytes: u64::MAX,
             retention_ms: 1_000_000,
+            size_bytes_max: u64::MAX,
             free_bytes_min: Some(0),
             disk: Arc::default(),
         }
@@ -93,7 +105,7 @@ impl Bench {
         let options = OutboxOptions {
             dir: self.dir.path().join("data"),
             retention_ms: self.retention_ms,
-            size_bytes_max: u64::MAX,
+            size_bytes_max: self.size_bytes_max,
             durability: Durability::Fsync,
             free_bytes_min: self.free_bytes_min,
             generation_bytes: self.generation_bytes,
@@ -101,10 +113,12 @@ impl Bench {
         };
         let roster = Roster::shared();
         let clock = Arc::new(ManualHandle(Arc::clone(&self.clock)));
-        let mut waiting = Vec::new();
-        let opened = Outbox::open(options, clock, Arc::clone(&roster), Metrics::shared(), |one| waiting.push(one))?;
+        let (mut told, metrics) = (Vec::new(), Metrics::shared());
+        let each = |one| told.push(one);
+        let opened = Outbox::open(options, clock, Arc::clone(&roster), Arc::clone(&metrics), each)?;
+        let (mut waiting, _) = Recovered::sort_out(told.clone());
         waiting.sort_unstable_by_key(|one| one.delivery);
-        Ok(Open { opened, roster, waiting })
+        Ok(Open { opened, roster, waiting, told, metrics })
     }
 
     fn open(&self) -> Open {
@@ -436,18 +450,4 @@ async fn heads_of_a_commit_that_never_finished_are_dropped() {
     assert_eq!(open.waiting.len(), 1);
     open.accept(vec![open.event("next", b"y", &["a"])]).await.unwrap();
     assert_eq!(open.find("next").await.unwrap().place.seq, 1);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn endpoint_states_survive() {
-    let bench = Bench::new();
-    {
-        let open = bench.open();
-        let paused = open.opened.outbox.set_endpoint_state(open.endpoint("a"), EndpointState::Paused);
-        paused.await.unwrap();
-        open.opened.outbox.close().await;
-    }
-    let states = bench.open().opened.endpoint_states;
-    assert_eq!(states, [(EndpointName::parse("a").unwrap(), EndpointState::Paused)]);
-    assert_eq!(ManualHandle(Arc::clone(&bench.clock)).wall(), START);
 }

@@ -1,4 +1,4 @@
-//! The one thread that writes: group commit, replays, endpoint states; outcomes as in `settling.rs`, and once a second what
+//! The one thread that writes: group commit, replays, what is kept of endpoints; outcomes as in `settling.rs`, and once a second what
 //! `housekeeping.rs` tells.
 //!
 //! It takes whatever waits in its queues as one commit: settlements first, then new events, then replays; makes it durable
@@ -12,23 +12,22 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
 use super::commit::{Known, Stage};
-use super::endpoints::EndpointStates;
+use super::endpoints::{EndpointRecords, Notes};
 use super::generation::Generation;
 use super::housekeeping::HOUSEKEEPING_MS;
+use super::low::{self, LowWatch};
 use super::readers::Readers;
 use super::recovery::Current;
 use super::room::Room;
-use super::settling::{Outcomes, SETTLE_SYNC_MS};
+use super::settling::{Outcome, Outcomes, SETTLE_SYNC_MS};
 use super::slot::{Ids, Life, Slot};
 use super::store::Store;
-use super::{AcceptError, Accepted, FreshEvent, News, OutboxOptions, StoreError, ids};
+use super::{AcceptError, Accepted, FreshEvent, News, OutboxOptions, StorageSettings, StoreError, ids};
 use crate::clock::{MonoMs, SharedClock};
 use crate::config::Durability;
 use crate::limits::{COMMIT_EVENTS_MAX, OWED_SETTLEMENTS_MAX};
-use crate::model::delivery::{DeliveryRef, Settlement};
-use crate::model::endpoint::EndpointState;
+use crate::model::delivery::DeliveryRef;
 use crate::model::event::NewEvent;
-use crate::model::roster::EndpointNo;
 use crate::observe::Metrics;
 use crate::observe::happening::{CommitFailed, Committed};
 
@@ -39,9 +38,21 @@ const BEGIN_AGAIN_MS: u64 = 500;
 #[derive(Debug)]
 pub(super) enum Command {
     Accept(Accept),
-    Replay { deliveries: Vec<DeliveryRef>, reply: oneshot::Sender<Result<usize, AcceptError>> },
-    EndpointState { endpoint: EndpointNo, state: EndpointState, reply: oneshot::Sender<Result<(), AcceptError>> },
-    Stop { reply: oneshot::Sender<()> },
+    Replay {
+        deliveries: Vec<DeliveryRef>,
+        reply: oneshot::Sender<Result<usize, AcceptError>>,
+    },
+    /// What was noted of endpoints is to be durable.
+    StoreEndpoints {
+        reply: oneshot::Sender<Result<(), AcceptError>>,
+    },
+    Configure {
+        settings: StorageSettings,
+        reply: oneshot::Sender<()>,
+    },
+    Stop {
+        reply: oneshot::Sender<()>,
+    },
 }
 
 /// Events handed in together.
@@ -62,7 +73,11 @@ pub(super) struct Accept {
 pub(super) struct Writer {
     pub(super) store: Arc<Store>,
     pub(super) current: Option<Current>,
-    pub(super) endpoints: EndpointStates,
+    pub(super) endpoints: EndpointRecords,
+    /// What is known of endpoints and not written yet.
+    pub(super) notes: Arc<Notes>,
+    /// Whether the disk refused it last.
+    pub(super) endpoints_refused: bool,
     pub(super) options: OutboxOptions,
     pub(super) clock: SharedClock,
     pub(super) metrics: Arc<Metrics>,
@@ -71,6 +86,7 @@ pub(super) struct Writer {
     pub(super) readers: Arc<Readers>,
     /// Whether events are taken, for everybody to see.
     pub(super) room: Arc<Room>,
+    pub(super) low: LowWatch,
     pub(super) outcomes: Outcomes,
     /// What the disk said when it last refused; nothing once it works again.
     pub(super) trouble: Option<String>,
@@ -86,12 +102,12 @@ pub(super) struct Writer {
 #[derive(Debug)]
 pub(super) struct Queues {
     pub(super) commands: mpsc::Receiver<Command>,
-    pub(super) settlements: mpsc::Receiver<Settlement>,
+    pub(super) outcomes: mpsc::Receiver<Outcome>,
 }
 
 enum Wake {
     Command(Command),
-    Settlement(Settlement),
+    Outcome(Outcome),
     Time,
     Closed,
 }
@@ -110,13 +126,13 @@ impl Writer {
                 tokio::select! {
                     biased;
                     command = queues.commands.recv() => command.map_or(Wake::Closed, Wake::Command),
-                    Some(settlement) = queues.settlements.recv(), if patient => Wake::Settlement(settlement),
+                    Some(outcome) = queues.outcomes.recv(), if patient => Wake::Outcome(outcome),
                     () = clock.sleep_until(due) => Wake::Time,
                 }
             });
             let stopped = match wake {
                 Wake::Command(first) => self.work(Some(first), Vec::new(), &mut queues),
-                Wake::Settlement(first) => self.work(None, vec![first], &mut queues),
+                Wake::Outcome(first) => self.work(None, vec![first], &mut queues),
                 Wake::Time => None,
                 Wake::Closed => Some(None),
             };
@@ -127,6 +143,8 @@ impl Writer {
                 self.sync_settlements();
             }
             if let Some(reply) = stopped {
+                // What is refused now was told as that.
+                let _ = self.store_endpoints();
                 self.tell_owed();
                 self.current = None;
                 self.store.close_all();
@@ -151,10 +169,11 @@ impl Writer {
     fn work(
         &mut self,
         first: Option<Command>,
-        mut settlements: Vec<Settlement>,
+        mut outcomes: Vec<Outcome>,
         queues: &mut Queues,
     ) -> Option<Option<oneshot::Sender<()>>> {
         let (mut accepts, mut replays) = (Vec::new(), Vec::new());
+        let (mut stores, mut configured) = (Vec::new(), Vec::new());
         let (mut events, mut stop) = (0, None);
         let mut next = first.or_else(|| queues.commands.try_recv().ok());
         while let Some(command) = next {
@@ -164,8 +183,10 @@ impl Writer {
                     accepts.push(accept);
                 }
                 Command::Replay { deliveries, reply } => replays.push((deliveries, reply)),
-                Command::EndpointState { endpoint, state, reply } => {
-                    let _ = reply.send(self.set_endpoint_state(endpoint, state));
+                Command::StoreEndpoints { reply } => stores.push(reply),
+                Command::Configure { settings, reply } => {
+                    self.options.adopt(settings);
+                    configured.push(reply);
                 }
                 Command::Stop { reply } => stop = Some(Some(reply)),
             }
@@ -174,21 +195,34 @@ impl Writer {
         }
         // A replay, and a stop, come after every outcome that was told before them.
         let all = !replays.is_empty() || stop.is_some();
-        while (all || settlements.len() < COMMIT_EVENTS_MAX)
+        while (all || outcomes.len() < COMMIT_EVENTS_MAX)
             && self.outcomes.has_room()
-            && let Ok(settlement) = queues.settlements.try_recv()
+            && let Ok(outcome) = queues.outcomes.try_recv()
         {
-            settlements.push(settlement);
-            if settlements.len() >= OWED_SETTLEMENTS_MAX {
-                self.settle(std::mem::take(&mut settlements));
+            outcomes.push(outcome);
+            if outcomes.len() >= OWED_SETTLEMENTS_MAX {
+                self.settle(std::mem::take(&mut outcomes));
             }
         }
-        self.settle(settlements);
+        self.settle(outcomes);
         if !accepts.is_empty() {
             self.accept(accepts);
         }
         for (deliveries, reply) in replays {
             let _ = reply.send(self.replay(&deliveries));
+        }
+        if !stores.is_empty() {
+            let stored = self.store_endpoints();
+            for reply in stores {
+                let _ = reply.send(stored.clone());
+            }
+        }
+        if !configured.is_empty() {
+            // Other limits let other generations go, and leave other room.
+            self.keep_house();
+            for reply in configured {
+                let _ = reply.send(());
+            }
         }
         stop
     }
@@ -224,7 +258,7 @@ impl Writer {
                 }
                 if !events.is_empty() {
                     let mended = self.trouble.take().is_some();
-                    if mended || self.store.disk_bytes() >= self.options.size_bytes_max {
+                    if mended || low::is_near(self.store.disk_bytes(), self.options.size_bytes_max) {
                         self.judge_room();
                     }
                     Committed { events: events.len(), took: started.elapsed() }.tell(&self.metrics);
@@ -306,12 +340,11 @@ impl Writer {
         }
     }
 
-    fn set_endpoint_state(&mut self, endpoint: EndpointNo, state: EndpointState) -> Result<(), AcceptError> {
-        let name = self.store.roster().name(endpoint);
-        self.endpoints.set(name, state).map_err(|error| {
-            CommitFailed { error: &error.to_string(), events: 0, known: false }.tell(&self.metrics);
-            AcceptError::Failed
-        })
+    /// Tells the scheduler something, also before this thread runs, when nobody takes it and there is room for it.
+    pub(super) fn announce_now(&self, news: News) {
+        if let Err(mpsc::error::TrySendError::Full(news)) = self.news.try_send(news) {
+            let _ = self.news.blocking_send(news);
+        }
     }
 
     pub(super) fn open(&self, slot: &Slot) -> Result<Arc<Generation>, StoreError> {

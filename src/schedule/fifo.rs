@@ -13,11 +13,13 @@ pub(super) struct Fifo<T> {
     chunks: VecDeque<VecDeque<T>>,
 }
 
-impl<T> Fifo<T> {
-    pub(super) fn new() -> Self {
+impl<T> Default for Fifo<T> {
+    fn default() -> Self {
         Self { chunks: VecDeque::new() }
     }
+}
 
+impl<T> Fifo<T> {
     pub(super) fn is_empty(&self) -> bool {
         self.chunks.front().is_none_or(VecDeque::is_empty)
     }
@@ -38,8 +40,19 @@ impl<T> Fifo<T> {
         Some(item)
     }
 
-    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
-        self.chunks.iter_mut().flatten()
+    pub(super) fn front(&self) -> Option<&T> {
+        self.chunks.front()?.front()
+    }
+
+    pub(super) fn back(&self) -> Option<&T> {
+        self.chunks.back()?.back()
+    }
+
+    /// Takes out everything that `wanted` picks. It looks at all.
+    pub(super) fn take_if(&mut self, mut wanted: impl FnMut(&T) -> bool, mut take: impl FnMut(T)) {
+        for item in std::mem::take(&mut self.chunks).into_iter().flatten() {
+            if wanted(&item) { take(item) } else { self.push(item) }
+        }
     }
 }
 
@@ -49,22 +62,47 @@ mod tests {
 
     use super::*;
 
+    #[derive(Clone, Debug)]
+    enum Op {
+        Push { count: usize },
+        Pop { count: usize },
+        TakeIf { third: usize },
+    }
+
+    fn op() -> impl Strategy<Value = Op> {
+        prop_oneof![
+            4 => (1..400_usize).prop_map(|count| Op::Push { count }),
+            4 => (1..400_usize).prop_map(|count| Op::Pop { count }),
+            1 => (0..3_usize).prop_map(|third| Op::TakeIf { third }),
+        ]
+    }
+
     proptest! {
         #[test]
-        fn behaves_as_a_queue(ops in prop::collection::vec((any::<bool>(), 1..400_usize), 1..40)) {
-            let (mut fifo, mut model, mut next) = (Fifo::new(), VecDeque::new(), 0);
-            for (push, count) in ops {
-                for _ in 0..count {
-                    if push {
-                        fifo.push(next);
-                        model.push_back(next);
-                        next += 1;
-                    } else {
-                        prop_assert_eq!(fifo.pop(), model.pop_front());
+        fn behaves_as_a_queue(ops in prop::collection::vec(op(), 1..40)) {
+            let (mut fifo, mut model, mut next) = (Fifo::default(), VecDeque::new(), 0);
+            for op in ops {
+                match op {
+                    Op::Push { count } => {
+                        (next..next + count).for_each(|item| fifo.push(item));
+                        model.extend(next..next + count);
+                        next += count;
+                    }
+                    Op::Pop { count } => {
+                        for _ in 0..count {
+                            prop_assert_eq!(fifo.pop(), model.pop_front());
+                        }
+                    }
+                    Op::TakeIf { third } => {
+                        let mut taken = Vec::new();
+                        fifo.take_if(|item| item % 3 == third, |item| taken.push(item));
+                        let (picked, rest): (Vec<usize>, Vec<usize>) = model.iter().copied().partition(|item| *item % 3 == third);
+                        prop_assert_eq!(taken, picked);
+                        model = rest.into();
                     }
                 }
                 prop_assert_eq!(fifo.is_empty(), model.is_empty());
-                prop_assert!(fifo.iter_mut().eq(model.iter_mut()));
+                prop_assert_eq!((fifo.front(), fifo.back()), (model.front(), model.back()));
                 prop_assert!(fifo.chunks.len() <= model.len() / CHUNK + 2, "memory follows the length");
             }
         }

@@ -1,99 +1,139 @@
-//! One endpoint's lane: what waits for it, and whether it may start now.
-//!
-//! [`Lane::may_start`] is the one question that stands between a ready delivery and its attempt. What else may forbid a
-//! start (a rate, an open breaker, an order to keep) belongs in it; whatever turns its answer to yes must
-//! call [`Lane::line_up`], for a lane that is not in the line is not looked at.
+//! One endpoint's lane: its gates, what waits for it, and what it may do next.
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::bell::Bell;
+use super::expiry::Expiry;
 use super::fifo::Fifo;
+use super::gates::Gates;
+use super::queue::Queue;
+use super::share::Seat;
 use super::tally::Tally;
+use super::waiting::Waiting;
 use crate::clock::{MonoMs, UnixMs};
-use crate::model::delivery::{DeliveryRef, Progress};
+use crate::model::delivery::EventRef;
 use crate::model::event::Event;
-use crate::model::roster::EndpointNo;
+use crate::policy::breaker::{Leave, Signal, Turn};
 use crate::wheel::Timer;
 
-/// What an endpoint's config allows its lane.
+/// What a lane may do now, global permits aside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LaneLimits {
-    /// Most attempts at once.
-    pub in_flight_max: u32,
+pub(super) enum Step {
+    /// Start an attempt.
+    Attempt { probe: bool },
+    /// Give up what has expired.
+    Expire,
+    /// Find what has expired.
+    Sweep,
+    /// Nothing before this moment; `None`: nothing before something happens to it.
+    Wait(Option<MonoMs>),
 }
 
-/// A delivery that waits, in 24 bytes: there may be a million.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Sleeper {
-    pub(super) delivery: DeliveryRef,
-    pub(super) progress: Progress,
-    pub(super) accepted_at: UnixMs,
-}
-
-/// A delivery that is due, with its event where that is still in memory.
-#[derive(Debug)]
-pub(super) struct Ready {
-    pub(super) sleeper: Sleeper,
-    pub(super) fresh: Option<Arc<Event>>,
+/// Where a lane stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Spot {
+    /// It may do nothing.
+    Aside,
+    /// In the line.
+    Line,
+    /// It may start something but for its share of the permits.
+    Crowd(Seat),
 }
 
 #[derive(Debug)]
 pub(super) struct Lane {
-    /// `None`: the config does not name the endpoint.
-    pub(super) limits: Option<LaneLimits>,
-    /// Whether the endpoint is active.
-    pub(super) active: bool,
-    /// Nothing starts before this moment, and the timer that ends it.
-    pub(super) hold: Option<(MonoMs, Timer)>,
-    /// What is due, in the order it became so.
-    pub(super) ready: Fifo<Ready>,
-    /// Attempts under way.
-    pub(super) in_flight: u32,
-    /// Deliveries that are not finished: ready, under way or on the wheel.
+    pub(super) gates: Gates,
+    /// What waits, filed by the lane's rules.
+    pub(super) queue: Queue,
+    /// What came while there were no rules, due or not.
+    pub(super) unfiled: Fifo<Waiting>,
+    pub(super) expiry: Expiry,
+    /// Events that are kept in memory for their first attempt, and their bytes.
+    pub(super) fresh: BTreeMap<EventRef, Arc<Event>>,
+    pub(super) fresh_bytes: usize,
+    /// Deliveries that are not finished: filed or not, on the wheel or under way.
     pub(super) pending: u64,
     /// When those were accepted.
     pub(super) accepted: Tally,
-    /// When those on the wheel are due.
+    /// Deliveries on the wheel.
+    pub(super) asleep: u64,
+    /// When those are due.
     pub(super) due: Tally,
-    /// Bytes of the events that `ready` keeps in memory.
-    pub(super) fresh_bytes: usize,
-    /// Whether the lane stands in line for its next start.
-    pub(super) in_line: bool,
+    /// When the lane is to be looked at again.
+    pub(super) timer: Option<(MonoMs, Timer)>,
+    pub(super) spot: Spot,
 }
 
 impl Lane {
     /// The lane of an endpoint that the config does not name.
     pub(super) fn orphan() -> Self {
         Self {
-            limits: None,
-            active: true,
-            hold: None,
-            ready: Fifo::new(),
-            in_flight: 0,
+            gates: Gates::closed(),
+            queue: Queue::default(),
+            unfiled: Fifo::default(),
+            expiry: Expiry::default(),
+            fresh: BTreeMap::new(),
+            fresh_bytes: 0,
             pending: 0,
             accepted: Tally::default(),
+            asleep: 0,
             due: Tally::default(),
-            fresh_bytes: 0,
-            in_line: false,
+            timer: None,
+            spot: Spot::Aside,
         }
     }
 
-    /// Whether deliveries go out at all: not to an orphan, nor to a paused or disabled endpoint.
-    pub(super) fn is_open(&self) -> bool {
-        self.active && self.limits.is_some()
-    }
-
-    /// Whether an attempt may start at this moment, global permits aside.
-    pub(super) fn may_start(&self) -> bool {
-        let permits = self.limits.map_or(0, |limits| limits.in_flight_max);
-        self.active && self.hold.is_none() && self.in_flight < permits && !self.ready.is_empty()
-    }
-
-    /// Joins the end of the line, if the lane may start something and is not in it.
-    pub(super) fn line_up(&mut self, endpoint: EndpointNo, line: &mut VecDeque<EndpointNo>) {
-        if !self.in_line && self.may_start() {
-            self.in_line = true;
-            line.push_back(endpoint);
+    pub(super) fn step(&self, now: MonoMs) -> Step {
+        if !self.gates.has_permit() {
+            return Step::Wait(None);
         }
+        if self.queue.has_expired() {
+            return Step::Expire;
+        }
+        if !self.queue.has_ready() {
+            return Step::Wait(None);
+        }
+        let sweep_at = self.expiry.sweep_at();
+        if sweep_at.is_some_and(|at| at <= now) {
+            return Step::Sweep;
+        }
+        match self.gates.leave(now) {
+            Leave::Granted => Step::Attempt { probe: false },
+            Leave::Probe => Step::Attempt { probe: true },
+            Leave::NotBefore(at) => Step::Wait(Some(sweep_at.map_or(at, |sweep_at| sweep_at.min(at)))),
+            Leave::AfterAnother => Step::Wait(sweep_at),
+        }
+    }
+
+    pub(super) fn put(&mut self, waiting: Waiting, bell: &mut Bell<'_>) -> Option<Waiting> {
+        self.queue.put(waiting, &mut self.expiry, bell)
+    }
+
+    pub(super) fn sweep(&mut self, now: MonoMs) {
+        self.queue.sweep(&mut self.expiry, now);
+    }
+
+    /// An attempt has ended, or what was given up is settled.
+    pub(super) fn ends(&mut self, event: EventRef, signal: Signal, now: MonoMs) -> Option<Turn> {
+        let turn = self.gates.ends(event, signal, now);
+        self.heed_breaker(now);
+        turn
+    }
+
+    /// The breaker may stand otherwise than before: only while it is open does anything expire.
+    pub(super) fn heed_breaker(&mut self, now: MonoMs) {
+        if self.gates.is_breaker_open() {
+            self.expiry.breaker_is_open(now);
+        } else if self.expiry.is_open() {
+            self.expiry.breaker_is_closed();
+            self.queue.pardon();
+        }
+    }
+
+    /// Counts a delivery as finished.
+    pub(super) fn forget(&mut self, accepted_at: UnixMs) {
+        self.pending -= 1;
+        self.accepted.remove(accepted_at.0);
     }
 }

@@ -1,4 +1,4 @@
-//! Who goes next: a lane for each endpoint, a wheel for what must wait, permits for what may run.
+//! Who goes next: a lane for each endpoint with its gates, a wheel for what must wait, permits for what may run.
 //!
 //! Synchronous and pure: it reads no clock, does no I/O and never blocks. One task owns it and turns it:
 //! [`Schedule::admit`] what was accepted or recovered, [`Schedule::start_due`] whenever something was admitted or
@@ -7,49 +7,93 @@
 //!
 //! # A delivery's way
 //! ```text
-//! admit ──due now──► ready queue of its lane ──permit──► in flight ──Done──► gone
-//!   └────later─────► wheel ──due──┘  ▲                      │
-//!                      └─────────────┴─────────Retry────────┘
+//!            no order                             ┌─ share ─┐
+//! admit ──┬──due now────────► ready of its lane ──┤  gates  ├──► under way ──► delivered, dead
+//!         ├──later──► wheel ──due──┘  ▲           └─────────┘        │
+//!         │    ▲                      │                              │
+//!         │    └──────────────────────┼───────────Retry──────────────┤
+//!         │  keeps its order          │ the head, once it is due     │
+//!         └──────────────────────► chain ◄────────Retry──────────────┘
 //! ```
 //!
-//! # Fairness
-//! Lanes that may start something stand in a line. Each turn starts one delivery, and a lane that may go on joins the
-//! end again: when permits are short, ten thousand ready deliveries of one endpoint delay another's by one start. A
-//! lane that may not start (paused, disabled, held, without permits, not in the config) is not in the line and costs
-//! nothing. Whatever lets it start again puts it back.
+//! A lane takes what is ready in the order of acceptance, retries included: the reads from the disk lie together. What is
+//! under way and comes to [`Outcome::Retry`] waits again as before.
+//!
+//! # Order
+//! With `order = "key"` the deliveries of one key make a chain, with `order = "strict"` all of the lane (`ordered`). Of a
+//! chain at most one is under way, and only its head may start: the one accepted first. A head that waits for a retry, or
+//! whose `deliver_at` lies ahead, holds its chain up; other chains go on. A delivery that is replayed takes its old place:
+//! it goes before younger ones, after the one under way. With `on_dead = "block"` a dead delivery holds up those of its
+//! chain that were accepted after it, until it is replayed, the endpoint is resumed, or its generation is gone (`blocks`).
+//!
+//! # Gates
+//! Between a lane and its next attempt stand, all in one place (`gates`): whether the endpoint is active, whether the config
+//! names it, its permits, a hold that it has asked for, its breaker and its rate. Lanes that may start something stand in a
+//! line; each turn starts one delivery, and a lane that may go on joins the end again: ten thousand ready deliveries of one
+//! endpoint delay another's by one start. A lane that may not start is not in the line and costs nothing, however much is in
+//! it. Where time opens its gates, one timer looks at it again at that moment; otherwise whatever opens them lines it up.
+//!
+//! While a breaker is open, one attempt each cooldown goes out as the probe, and deliveries that have waited for what is
+//! left of their retry schedule are handed out to be given up ([`Act::Expire`], `expiry`).
+//!
+//! # Shares
+//! The permits of all lanes together are shared (`share`): a lane may take one more while more are left to share than it
+//! has, and half of them is left for lanes that have none. Whatever an endpoint does, each other one that has a lane finds a
+//! permit at once. Lanes that must wait for their share are not looked at until it has grown.
 //!
 //! # Memory and time
-//! A waiting delivery takes 48 bytes on the wheel, a ready one 32. Both give their memory back as they drain. `admit`,
-//! `finish` and each start take constant time, but for counting seconds (see `tally`); none depends on the
-//! backlog. Events stay in memory from their acceptance to their first attempt, within [`limits::FRESH_BYTES_MAX`]; the
-//! body of one that must wait, or for which the budget has no room, is read back from the outbox when its turn comes.
+//! A waiting delivery takes 56 bytes on the wheel, 40 ready without an order, 48 and a place in a tree in a chain, 16 more
+//! as the head of one. All of it is given back as it drains. `admit`, `finish` and each start take constant time without
+//! an order and logarithmic time with one; none depends on the backlog otherwise. What walks through a whole lane: a look for
+//! what has expired (seldom, see `expiry`), the end of that when the breaker closes, and a change of the order. Events stay in memory from their acceptance to
+//! their first attempt, within [`limits::FRESH_BYTES_MAX`]; the body of one that must wait, or for which the budget has no
+//! room, is read back from the outbox when its turn comes.
 //!
 //! # Once at a time
 //! A delivery is admitted once, until it is done; the outbox sees to that. The one overlap it cannot rule out is a
 //! replay that is admitted before the attempt that settled the delivery was finished here. Such a delivery waits for
 //! that attempt and goes again: no delivery ever has two attempts under way.
+//!
+//! # Endpoints without a lane
+//! The deliveries of an endpoint that the config does not name are kept, unfiled, and so is which of its deliveries are
+//! dead: by which order they go is known when its lane is opened. So it is with all that is recovered at the start.
 
+mod bell;
+mod blocks;
+mod expiry;
 mod fifo;
+mod free;
 mod fresh;
+mod gates;
 mod lane;
+mod lanes;
+mod ordered;
+mod queue;
+mod rules;
+mod share;
 mod tally;
 #[cfg(test)]
 mod tests;
+mod views;
+mod waiting;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
+use bell::{Bell, Wake};
 use fresh::FreshBudget;
-use lane::{Lane, Ready, Sleeper};
+use lane::{Lane, Spot, Step};
+use share::Share;
+use waiting::{Key, Sleeper, Waiting};
 
-pub use lane::LaneLimits;
+pub use rules::{Kept, LaneRules};
 
 use crate::clock::{MonoMs, UnixMs};
 use crate::limits;
-use crate::model::delivery::{DeliveryRef, Progress};
-use crate::model::endpoint::EndpointState;
+use crate::model::delivery::{DeliveryRef, EventRef, KeyHash, Progress};
 use crate::model::event::Event;
 use crate::model::roster::EndpointNo;
+use crate::policy::breaker::{Signal, Turn};
 use crate::wheel::Wheel;
 
 /// A pending delivery, on its way in.
@@ -63,9 +107,11 @@ pub struct Entry {
     pub due: MonoMs,
     /// How far it has come.
     pub progress: Progress,
+    /// Its event's ordering key.
+    pub key: Option<KeyHash>,
 }
 
-/// An attempt to make now. Its permit is taken, until [`Schedule::finish`].
+/// Something to do now. Its permit is taken, until [`Schedule::finish`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Start {
     /// The delivery.
@@ -76,13 +122,30 @@ pub struct Start {
     pub progress: Progress,
     /// The event; `None`: to be read from the outbox.
     pub fresh: Option<Arc<Event>>,
+    /// What is to be done.
+    pub act: Act,
 }
 
-/// What came of an attempt, as far as the schedule is concerned.
+/// What is to be done with a delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Act {
+    /// An attempt is to be made.
+    Attempt {
+        /// It shows whether the endpoint is well again: its breaker is open.
+        probe: bool,
+    },
+    /// Nothing is to be sent: an open breaker has kept it waiting for longer than its schedule lasts. It is to be settled as
+    /// dead, and finished with [`Outcome::Dead`] and [`Signal::Nothing`].
+    Expire,
+}
+
+/// What came of it, as far as the schedule is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// The delivery is delivered or dead.
-    Done,
+    /// The delivery is delivered.
+    Delivered,
+    /// It is dead.
+    Dead,
     /// It stays pending.
     Retry {
         /// When its next attempt is due.
@@ -92,31 +155,35 @@ pub enum Outcome {
     },
 }
 
-/// An attempt under way.
+/// A delivery under way: an attempt, or one that is being given up.
 #[derive(Debug)]
 struct Flight {
     accepted_at: UnixMs,
+    key: Option<Key>,
     /// The same delivery, admitted again meanwhile.
-    again: Option<Entry>,
+    again: Option<Waiting>,
 }
 
 /// See the module.
 #[derive(Debug)]
 pub struct Schedule {
-    in_flight_total_max: usize,
     /// By endpoint number. The roster counts from 0, so there are no gaps to speak of.
     lanes: Vec<Lane>,
     /// Lanes that may start something, or could when they joined.
     line: VecDeque<EndpointNo>,
-    wheel: Wheel<Sleeper>,
-    holds: Wheel<EndpointNo>,
+    share: Share,
+    /// Deliveries that keep no order and are not due.
+    sleepers: Wheel<Sleeper>,
+    /// Lanes and chains that are to be looked at again.
+    wakes: Wheel<Wake>,
     flights: HashMap<DeliveryRef, Flight>,
     fresh: FreshBudget,
     pending: u64,
 }
 
 impl Schedule {
-    /// An empty schedule that lets at most `in_flight_total_max` attempts run at once.
+    /// An empty schedule that lets at most `in_flight_total_max` attempts run at once, half of them kept for endpoints
+    /// that have none under way.
     #[must_use]
     pub fn new(in_flight_total_max: usize) -> Self {
         Self::with_fresh_bytes(in_flight_total_max, limits::FRESH_BYTES_MAX)
@@ -124,112 +191,105 @@ impl Schedule {
 
     fn with_fresh_bytes(in_flight_total_max: usize, fresh_bytes_max: usize) -> Self {
         Self {
-            in_flight_total_max,
             lanes: Vec::new(),
             line: VecDeque::new(),
-            wheel: Wheel::new(),
-            holds: Wheel::new(),
+            share: Share::new(in_flight_total_max),
+            sleepers: Wheel::new(),
+            wakes: Wheel::new(),
             flights: HashMap::new(),
             fresh: FreshBudget::new(fresh_bytes_max),
             pending: 0,
         }
     }
 
-    /// Opens an endpoint's lane, or gives it other limits. Deliveries to endpoints without this wait, for as long as it
-    /// takes. Attempts above a lowered limit run to their end.
-    pub fn set_lane(&mut self, endpoint: EndpointNo, limits: LaneLimits, state: EndpointState) {
-        self.lane_mut(endpoint).limits = Some(limits);
-        self.set_state(endpoint, state);
-    }
-
-    /// Takes the lane of an endpoint that the config does not name any more. Its deliveries are kept and wait.
-    pub fn close_lane(&mut self, endpoint: EndpointNo) {
-        self.lane_mut(endpoint).limits = None;
-        self.forget_bodies(endpoint);
-    }
-
-    /// Opens or closes an endpoint's lane. A closed one keeps its deliveries and starts none; attempts under way run to
-    /// their end. Opening a closed lane ends a hold as well: an operator's resume overrules the endpoint.
-    pub fn set_state(&mut self, endpoint: EndpointNo, state: EndpointState) {
-        let active = state == EndpointState::Active;
-        let lane = self.lane_mut(endpoint);
-        let was_active = std::mem::replace(&mut lane.active, active);
-        if active {
-            if !was_active && let Some((_, timer)) = lane.hold.take() {
-                self.holds.cancel(timer);
-            }
-            self.line_up(endpoint);
-        } else {
-            self.forget_bodies(endpoint);
-        }
-    }
-
-    /// Starts nothing to this endpoint before `until`; a hold that ends later stands. Attempts under way run to their
-    /// end.
-    pub fn hold(&mut self, endpoint: EndpointNo, until: MonoMs) {
-        let held_until = self.lane_mut(endpoint).hold.map(|(at, _)| at);
-        if until <= self.holds.now() || held_until.is_some_and(|at| at >= until) {
-            return;
-        }
-        let timer = self.holds.insert(until, endpoint);
-        if let Some((_, earlier)) = self.lane_mut(endpoint).hold.replace((until, timer)) {
-            self.holds.cancel(earlier);
-        }
-    }
-
     /// Takes in a pending delivery. `fresh` is its event, where that is in memory anyway: it is kept for the first
     /// attempt if that may come soon and the budget has room.
     pub fn admit(&mut self, entry: Entry, fresh: Option<Arc<Event>>, now: MonoMs) {
-        // A fresh event was never under way before.
-        if fresh.is_none()
-            && let Some(flight) = self.flights.get_mut(&entry.delivery)
-        {
-            flight.again = Some(entry);
-            return;
+        let Entry { delivery, accepted_at, due, progress, key } = entry;
+        let DeliveryRef { event, endpoint } = delivery;
+        let waiting = Waiting { event, accepted_at, due, key: key.map(Key::of), progress };
+        let now = self.at_least(now);
+        // A fresh event was never under way before, nor dead.
+        if fresh.is_none() {
+            if let Some(flight) = self.flights.get_mut(&delivery) {
+                flight.again = Some(waiting);
+                return;
+            }
+            let (lane, mut bell) = self.lane_at(endpoint, now);
+            lane.queue.revives(event, &mut lane.expiry, &mut bell);
         }
         self.pending += 1;
-        let lane = self.lane_mut(entry.delivery.endpoint);
+        let lane = self.lane_mut(endpoint);
         lane.pending += 1;
-        lane.accepted.add(entry.accepted_at.0);
-        self.enqueue(entry, fresh, now);
+        lane.accepted.add(accepted_at.0);
+        self.enqueue(endpoint, waiting, fresh, now);
     }
 
-    /// Appends what may start now to `starts`, a permit taken for each.
+    /// Appends what is to be done now to `starts`, a permit taken for each.
     pub fn start_due(&mut self, now: MonoMs, starts: &mut Vec<Start>) {
         self.collect_due(now);
-        while self.flights.len() < self.in_flight_total_max
-            && let Some(endpoint) = self.line.pop_front()
-        {
+        let now = self.now();
+        while let Some(endpoint) = self.next_lane() {
             let lane = self.lane_mut(endpoint);
-            lane.in_line = false;
-            if !lane.may_start() {
-                continue;
+            lane.spot = Spot::Aside;
+            let (step, in_flight) = (lane.step(now), lane.gates.in_flight());
+            let act = match step {
+                Step::Attempt { probe } => Act::Attempt { probe },
+                Step::Expire => Act::Expire,
+                Step::Sweep => {
+                    lane.sweep(now);
+                    self.line_up(endpoint, now);
+                    continue;
+                }
+                Step::Wait(until) => {
+                    self.set_timer(endpoint, until);
+                    continue;
+                }
+            };
+            if self.share.admits(in_flight, self.flights.len()) {
+                self.start(endpoint, act, now, starts);
+                self.line_up(endpoint, now);
+            } else {
+                let seat = self.share.refuse(endpoint, in_flight);
+                self.lane_mut(endpoint).spot = Spot::Crowd(seat);
             }
-            if let Some(ready) = lane.ready.pop() {
-                self.start(ready, now, starts);
-            }
-            self.line_up(endpoint);
         }
     }
 
-    /// Ends an attempt: gives its permit back and, for a retry, queues the delivery again. A delivery that is not under
+    /// Ends what a [`Start`] has begun: gives its permit back and, for a retry, queues the delivery again. `signal` is what
+    /// the attempt tells of its endpoint; returned is what that has changed about its breaker. A delivery that is not under
     /// way is left alone.
-    pub fn finish(&mut self, delivery: DeliveryRef, outcome: Outcome, now: MonoMs) {
-        let Some(Flight { accepted_at, again }) = self.flights.remove(&delivery) else {
-            return;
-        };
-        let endpoint = delivery.endpoint;
-        self.lane_mut(endpoint).in_flight -= 1;
+    pub fn finish(&mut self, delivery: DeliveryRef, outcome: Outcome, signal: Signal, now: MonoMs) -> Option<Turn> {
+        let Flight { accepted_at, key, again } = self.flights.remove(&delivery)?;
+        let DeliveryRef { event, endpoint } = delivery;
+        let now = self.at_least(now);
+        if let Spot::Crowd(seat) = self.lane_mut(endpoint).spot {
+            self.share.recall(seat);
+            self.lane_mut(endpoint).spot = Spot::Aside;
+        }
+        let (lane, mut bell) = self.lane_at(endpoint, now);
+        let turn = lane.ends(event, signal, now);
+        lane.queue.ends(key, &mut lane.expiry, &mut bell);
         // Admitted again: the outbox has put it back, whatever this attempt came to.
-        let retry = match outcome {
-            Outcome::Retry { due, progress } => Some(Entry { delivery, accepted_at, due, progress }),
-            Outcome::Done => None,
+        let back = match (again, outcome) {
+            (Some(again), _) => Some(Waiting { accepted_at, key, ..again }),
+            (None, Outcome::Retry { due, progress }) => Some(Waiting { event, accepted_at, due, key, progress }),
+            (None, Outcome::Dead) => {
+                // Whenever the endpoint was resumed, that was before.
+                lane.queue.dies(event, key, UnixMs(u64::MAX), &mut lane.expiry, &mut bell);
+                None
+            }
+            (None, Outcome::Delivered) => None,
         };
-        match again.or(retry) {
-            Some(entry) => self.enqueue(Entry { accepted_at, ..entry }, None, now),
+        if turn == Some(Turn::Opened) {
+            self.forget_bodies(endpoint);
+        }
+        match back {
+            Some(waiting) => self.enqueue(endpoint, waiting, None, now),
             None => self.forget(endpoint, accepted_at),
         }
-        self.line_up(endpoint);
+        self.line_up(endpoint, now);
+        turn
     }
 
     /// When to call [`Schedule::start_due`] next, if nothing else happens; `None`: there is nothing to wait for.
@@ -238,164 +298,164 @@ impl Schedule {
     /// [`Wheel::next_due`]), never too late.
     #[must_use]
     pub fn next_wake(&self) -> Option<MonoMs> {
-        if !self.line.is_empty() && self.flights.len() < self.in_flight_total_max {
-            return Some(self.wheel.now());
+        if !self.line.is_empty() || self.share.has_next(self.flights.len()) {
+            return Some(self.now());
         }
-        [self.wheel.next_due(), self.holds.next_due()].into_iter().flatten().min()
+        [self.sleepers.next_due(), self.wakes.next_due()].into_iter().flatten().min()
     }
 
-    /// An endpoint's deliveries that are not finished, those under way included.
-    #[must_use]
-    pub fn pending(&self, endpoint: EndpointNo) -> u64 {
-        self.lane(endpoint).map_or(0, |lane| lane.pending)
+    /// The moment that the wheels stand at.
+    fn now(&self) -> MonoMs {
+        self.sleepers.now()
     }
 
-    /// All deliveries that are not finished.
-    #[must_use]
-    pub fn total_pending(&self) -> u64 {
-        self.pending
+    /// The present, which never goes back.
+    fn at_least(&self, now: MonoMs) -> MonoMs {
+        now.max(self.now())
     }
 
-    /// An endpoint's attempts under way.
-    #[must_use]
-    pub fn in_flight(&self, endpoint: EndpointNo) -> u32 {
-        self.lane(endpoint).map_or(0, |lane| lane.in_flight)
+    /// The lane whose turn it is. Those that were refused before go first, once their share has grown.
+    fn next_lane(&mut self) -> Option<EndpointNo> {
+        self.share.next(self.flights.len()).or_else(|| self.line.pop_front())
     }
 
-    /// All attempts under way.
-    #[must_use]
-    pub fn total_in_flight(&self) -> usize {
-        self.flights.len()
-    }
-
-    /// When an endpoint's oldest unfinished delivery was accepted, to the second: the last millisecond of that second,
-    /// so that an age taken from it is never too high.
-    #[must_use]
-    pub fn oldest_accepted(&self, endpoint: EndpointNo) -> Option<UnixMs> {
-        self.lane(endpoint)?.accepted.earliest().map(|(_, last)| UnixMs(last))
-    }
-
-    /// As [`Schedule::oldest_accepted`], over all endpoints, with or without a lane. Takes time in their number.
-    #[must_use]
-    pub fn oldest_accepted_of_all(&self) -> Option<UnixMs> {
-        self.lanes.iter().filter_map(|lane| lane.accepted.earliest()).map(|(_, last)| UnixMs(last)).min()
-    }
-
-    /// When an endpoint's next attempt is due, up to a second too early; `now` where one is due already and only
-    /// lacks its permit; `None` where nothing waits, or the lane is closed.
-    #[must_use]
-    pub fn next_due(&self, endpoint: EndpointNo, now: MonoMs) -> Option<MonoMs> {
-        let lane = self.lane(endpoint).filter(|lane| lane.is_open())?;
-        let due = if lane.ready.is_empty() { lane.due.earliest().map(|(first, _)| MonoMs(first)) } else { Some(now) };
-        let held_until = lane.hold.map_or(now, |(until, _)| until);
-        due.map(|due| due.max(held_until).max(now))
-    }
-
-    /// Bytes of fresh events that ready deliveries keep in memory.
-    #[must_use]
-    pub fn fresh_bytes(&self) -> usize {
-        self.fresh.bytes()
-    }
-
-    fn lane(&self, endpoint: EndpointNo) -> Option<&Lane> {
-        self.lanes.get(usize::from(endpoint.0))
-    }
-
-    /// The endpoint's lane, an orphan if it has none yet.
-    fn lane_mut(&mut self, endpoint: EndpointNo) -> &mut Lane {
-        let index = usize::from(endpoint.0);
-        if index >= self.lanes.len() {
-            self.lanes.resize_with(index + 1, Lane::orphan);
-        }
-        &mut self.lanes[index]
-    }
-
-    fn line_up(&mut self, endpoint: EndpointNo) {
-        if let Some(lane) = self.lanes.get_mut(usize::from(endpoint.0)) {
-            lane.line_up(endpoint, &mut self.line);
-        }
-    }
-
-    /// Puts an entry where it waits: on the wheel, or into the ready queue.
-    fn enqueue(&mut self, entry: Entry, fresh: Option<Arc<Event>>, now: MonoMs) {
-        let Entry { delivery, accepted_at, due, progress } = entry;
-        let sleeper = Sleeper { delivery, progress, accepted_at };
-        if due > now.max(self.wheel.now()) {
-            self.lane_mut(delivery.endpoint).due.add(due.0);
-            self.wheel.insert(due, sleeper);
+    /// Puts a lane at the end of the line, if it may start something and waits for no share; else sees to it that it is
+    /// looked at again once it may.
+    fn line_up(&mut self, endpoint: EndpointNo, now: MonoMs) {
+        let lane = self.lane_mut(endpoint);
+        if lane.spot != Spot::Aside {
             return;
         }
-        let fresh = fresh.filter(|event| self.may_keep(delivery, event));
-        self.lane_mut(delivery.endpoint).ready.push(Ready { sleeper, fresh });
-        self.line_up(delivery.endpoint);
-    }
-
-    /// Whether an event stays in memory until its first attempt. A yes is counted.
-    fn may_keep(&mut self, delivery: DeliveryRef, event: &Event) -> bool {
-        let bytes = event.bytes();
-        let lane = self.lane_mut(delivery.endpoint);
-        let (soon, lane_bytes) = (lane.is_open() && lane.hold.is_none(), lane.fresh_bytes);
-        let keep = soon && self.fresh.take(delivery.event, bytes, lane_bytes);
-        if keep {
-            self.lane_mut(delivery.endpoint).fresh_bytes += bytes;
+        match lane.step(now) {
+            Step::Wait(until) => self.set_timer(endpoint, until),
+            Step::Attempt { .. } | Step::Expire | Step::Sweep => {
+                lane.spot = Spot::Line;
+                self.line.push_back(endpoint);
+                self.set_timer(endpoint, None);
+            }
         }
-        keep
     }
 
-    /// Drops the events that a lane keeps in memory: it was closed, perhaps for days.
+    /// Sets the lane's one timer, or takes it off.
+    fn set_timer(&mut self, endpoint: EndpointNo, at: Option<MonoMs>) {
+        let (lane, bell) = self.lane_at(endpoint, MonoMs(0));
+        if lane.timer.map(|(at, _)| at) == at {
+            return;
+        }
+        if let Some((_, timer)) = lane.timer.take() {
+            bell.wheel.cancel(timer);
+        }
+        lane.timer = at.map(|at| (at, bell.wheel.insert(at, Wake { endpoint, chain: None })));
+    }
+
+    /// Puts a delivery where it waits.
+    fn enqueue(&mut self, endpoint: EndpointNo, waiting: Waiting, fresh: Option<Arc<Event>>, now: MonoMs) {
+        let lane = self.lane_mut(endpoint);
+        if !lane.gates.has_rules() {
+            lane.unfiled.push(waiting);
+            return;
+        }
+        if waiting.due > now && lane.queue.chain_of(waiting.key).is_none() {
+            lane.due.add(waiting.due.0);
+            lane.asleep += 1;
+            self.sleepers.insert(waiting.due, Sleeper::new(waiting, endpoint));
+            return;
+        }
+        if let Some(event) = fresh.filter(|_| waiting.due <= now) {
+            self.keep(endpoint, waiting.event, event, now);
+        }
+        let (lane, mut bell) = self.lane_at(endpoint, now);
+        if let Some(replaced) = lane.put(waiting, &mut bell) {
+            self.forget(endpoint, replaced.accepted_at);
+        }
+        self.line_up(endpoint, now);
+    }
+
+    /// Keeps an event in memory until its first attempt, if that may come soon and the budget has room.
+    fn keep(&mut self, endpoint: EndpointNo, place: EventRef, event: Arc<Event>, now: MonoMs) {
+        let lane = &mut self.lanes[usize::from(endpoint.0)];
+        let bytes = event.bytes();
+        if lane.gates.may_start_soon(now)
+            && !lane.fresh.contains_key(&place)
+            && self.fresh.take(place, bytes, lane.fresh_bytes)
+        {
+            lane.fresh_bytes += bytes;
+            lane.fresh.insert(place, event);
+        }
+    }
+
+    /// Drops the events that a lane keeps in memory: it starts nothing more, perhaps for days.
     fn forget_bodies(&mut self, endpoint: EndpointNo) {
-        let Some(lane) = self.lanes.get_mut(usize::from(endpoint.0)).filter(|lane| lane.fresh_bytes > 0) else {
+        let lane = self.lane_mut(endpoint);
+        lane.fresh_bytes = 0;
+        for (place, event) in std::mem::take(&mut lane.fresh) {
+            self.fresh.give_back(place, event.bytes());
+        }
+    }
+
+    /// Moves what is due from the wheel to its lane, and looks at the lanes and chains that asked for it.
+    fn collect_due(&mut self, now: MonoMs) {
+        let now = self.at_least(now);
+        let mut stirred = Vec::new();
+        let Self { lanes, sleepers, wakes, pending, .. } = self;
+        sleepers.advance(now, |due, sleeper| {
+            let endpoint = sleeper.endpoint;
+            let lane = &mut lanes[usize::from(endpoint.0)];
+            lane.due.remove(due.0);
+            lane.asleep -= 1;
+            if let Some(replaced) = lane.put(sleeper.wake(due), &mut Bell { now, endpoint, wheel: wakes }) {
+                lane.forget(replaced.accepted_at);
+                *pending -= 1;
+            }
+            if stirred.last() != Some(&endpoint) {
+                stirred.push(endpoint);
+            }
+        });
+        let mut woken = Vec::new();
+        self.wakes.advance(now, |_, wake| woken.push(wake));
+        for endpoint in stirred {
+            self.line_up(endpoint, now);
+        }
+        for Wake { endpoint, chain } in woken {
+            let (lane, mut bell) = self.lane_at(endpoint, now);
+            match chain {
+                Some(chain) => lane.queue.wake(chain, &mut lane.expiry, &mut bell),
+                None => drop(lane.timer.take_if(|(at, _)| *at <= now)),
+            }
+            self.line_up(endpoint, now);
+        }
+    }
+
+    fn start(&mut self, endpoint: EndpointNo, act: Act, now: MonoMs, starts: &mut Vec<Start>) {
+        let lane = &mut self.lanes[usize::from(endpoint.0)];
+        let next = if act == Act::Expire { lane.queue.pop_expired() } else { lane.queue.pop() };
+        let Some(waiting) = next else {
+            debug_assert!(false, "a lane that may start something has something");
             return;
         };
-        lane.fresh_bytes = 0;
-        for ready in lane.ready.iter_mut() {
-            if let Some(event) = ready.fresh.take() {
-                self.fresh.give_back(ready.sleeper.delivery.event, event.bytes());
-            }
+        let Waiting { event, accepted_at, due: _, key, progress } = waiting;
+        let fresh = lane.fresh.remove(&event);
+        if let Some(kept) = &fresh {
+            lane.fresh_bytes -= kept.bytes();
+            self.fresh.give_back(event, kept.bytes());
         }
-    }
-
-    /// Moves what is due from the wheel to the ready queues, and ends the holds that are over.
-    fn collect_due(&mut self, now: MonoMs) {
-        let (lanes, line) = (&mut self.lanes, &mut self.line);
-        self.holds.advance(now, |_, endpoint| {
-            if let Some(lane) = lanes.get_mut(usize::from(endpoint.0)) {
-                lane.hold = None;
-                lane.line_up(endpoint, line);
-            }
-        });
-        self.wheel.advance(now, |due, sleeper| {
-            let endpoint = sleeper.delivery.endpoint;
-            if let Some(lane) = lanes.get_mut(usize::from(endpoint.0)) {
-                lane.due.remove(due.0);
-                lane.ready.push(Ready { sleeper, fresh: None });
-                lane.line_up(endpoint, line);
-            }
-        });
-    }
-
-    fn start(&mut self, ready: Ready, now: MonoMs, starts: &mut Vec<Start>) {
-        let Ready { sleeper: Sleeper { delivery, progress, accepted_at }, fresh } = ready;
-        if let Some(event) = &fresh {
-            self.lane_mut(delivery.endpoint).fresh_bytes -= event.bytes();
-            self.fresh.give_back(delivery.event, event.bytes());
-        }
+        let delivery = DeliveryRef { event, endpoint };
         if let Some(flight) = self.flights.get_mut(&delivery) {
             // Admitted twice, against the rule. Now it counts once again, and waits for its other attempt.
-            flight.again = Some(Entry { delivery, accepted_at, due: now, progress });
-            self.forget(delivery.endpoint, accepted_at);
+            flight.again = Some(waiting);
+            self.forget(endpoint, accepted_at);
             return;
         }
-        self.flights.insert(delivery, Flight { accepted_at, again: None });
-        self.lane_mut(delivery.endpoint).in_flight += 1;
-        starts.push(Start { delivery, accepted_at, progress, fresh });
+        self.flights.insert(delivery, Flight { accepted_at, key, again: None });
+        lane.queue.begins(key);
+        lane.gates.begins(event, act, now);
+        let fresh = fresh.filter(|_| act != Act::Expire);
+        starts.push(Start { delivery, accepted_at, progress, fresh, act });
     }
 
     /// Counts a delivery as finished.
     fn forget(&mut self, endpoint: EndpointNo, accepted_at: UnixMs) {
         self.pending -= 1;
-        let lane = self.lane_mut(endpoint);
-        lane.pending -= 1;
-        lane.accepted.remove(accepted_at.0);
+        self.lane_mut(endpoint).forget(accepted_at);
     }
 }

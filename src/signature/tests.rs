@@ -396,6 +396,25 @@ fn kinds() -> impl Strategy<Value = SchemeKind> {
     proptest::sample::select(SchemeKind::ALL.to_vec())
 }
 
+#[test]
+fn schemes_are_alike_where_they_sign_alike() {
+    for kind in SchemeKind::ALL.iter().copied() {
+        let with = |secrets: &[&str]| secrets.iter().map(|secret| scheme(kind, secret)).collect::<Vec<_>>();
+        let one = with(&[HMAC]);
+        assert!(sign_alike(&one, &with(&[HMAC])), "{kind}");
+        assert!(!sign_alike(&one, &with(&[OTHER_HMAC])), "{kind}");
+        assert!(!sign_alike(&one, &[]), "{kind}");
+        assert!(!sign_alike(&with(&[HMAC, OTHER_HMAC]), &with(&[OTHER_HMAC, HMAC])), "{kind}");
+    }
+    assert!(sign_alike(&[], &[]));
+    let private = || [scheme(SchemeKind::Standard, PRIVATE)];
+    assert!(sign_alike(&private(), &private()));
+    // GitHub's, spelled out, is another scheme though it signs the same: whoever changed it may want to see that.
+    let options = Options { header: Some("x-hub-signature-256"), prefix: Some("sha256="), ..Options::default() };
+    let spelled = Scheme::new(SchemeKind::Hmac, &Secret::new(HMAC.into()), &options).unwrap();
+    assert!(!sign_alike(&[scheme(SchemeKind::Github, HMAC)], &[spelled]));
+}
+
 proptest! {
     /// Whatever is signed verifies, whatever the content; one changed byte of the body does not.
     #[test]

@@ -51,6 +51,11 @@ impl<N> Slab<N> {
         self.len
     }
 
+    /// A number above that of every cell in use.
+    pub(super) fn bound(&self) -> u32 {
+        u32::try_from(self.chunks.len() * CHUNK_CELLS).unwrap_or(NIL)
+    }
+
     /// Cells for which memory is held, in use or not.
     #[cfg(test)]
     pub(super) fn capacity(&self) -> usize {

@@ -102,6 +102,7 @@ fn every_command_has_help() {
         "endpoints",
         "endpoint",
         "replay",
+        "reload",
         "store",
         "listen",
         "sign",

@@ -47,7 +47,8 @@ impl Inside {
         let config = Arc::new(Config::load(&file, &process_env).unwrap());
         let clock = ManualClock::at(START);
         let handle = Arc::new(ManualHandle(Arc::clone(&clock)));
-        let daemon = block_on(Daemon::start(config, DaemonOptions { clock: handle, seed: 7 })).unwrap();
+        let daemon =
+            block_on(Daemon::start(config, DaemonOptions { clock: handle, seed: 7, config_file: None })).unwrap();
         let address = daemon.api_address().strip_prefix("http://").unwrap().to_owned();
         Self { clock, client: Client::tcp(address), daemon: Some(daemon), _dir: dir }
     }

@@ -339,7 +339,7 @@ fn a_generation_that_the_engine_cannot_open_is_exported_and_imported_and_what_wa
     let output = store(&new, &["import", file.to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     assert!(said(&output).contains("42 events imported"), "{}", said(&output));
-    assert!(said(&output).contains("42 deliveries pending, 1 endpoint not active"), "{}", said(&output));
+    assert!(said(&output).contains("42 deliveries pending, and the state of 1 endpoint"), "{}", said(&output));
     check(&new, 0);
     assert!(store(&new, &["export"]).stdout == export.stdout);
     let old_requests = old_receiver.count();

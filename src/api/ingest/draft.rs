@@ -3,17 +3,13 @@
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
-use ulid::Ulid;
 
 use crate::api::problem::{Problem, ProblemKind};
 use crate::api::targets::Targets;
 use crate::clock::UnixMs;
-use crate::model::event::{Content, Event, Fingerprint, NewEvent};
+use crate::model::event::{Content, Event, Fingerprint, NewEvent, new_id};
 use crate::model::roster::EndpointNo;
 use crate::model::text::{EndpointName, EventId, EventType, IdempotencyKey, OrderingKey};
-
-/// What the ids that webhookd makes begin with.
-const ID_PREFIX: &str = "evt_";
 
 /// `deliver_at`, as it was written and as it is meant.
 #[derive(Clone, Debug)]
@@ -60,7 +56,10 @@ impl Draft {
     ) -> Result<NewEvent, Problem> {
         let fingerprint = self.fingerprint();
         let id_given = self.id.is_some();
-        let id = self.id.map_or_else(|| new_id(now), Ok)?;
+        let id = self
+            .id
+            .or_else(|| new_id(now))
+            .ok_or_else(|| Problem::new(ProblemKind::Busy, "the system gave no randomness for an id; try again"))?;
         let targets = match self.endpoints {
             None => targets.taking(self.event_type.as_str()),
             Some(named) => {
@@ -115,18 +114,6 @@ impl Draft {
         first.copy_from_slice(&digest[..16]);
         Fingerprint(first)
     }
-}
-
-/// A new id: `evt_` and a ULID of this moment, its random part from the system.
-///
-/// # Errors
-/// 503 where the system gives no randomness.
-pub fn new_id(now: UnixMs) -> Result<EventId, Problem> {
-    let mut random = [0; 16];
-    getrandom::fill(&mut random[..10])
-        .map_err(|_| Problem::new(ProblemKind::Busy, "the system gave no randomness for an id; try again"))?;
-    let ulid = Ulid::from_parts(now.0, u128::from_le_bytes(random));
-    Ok(EventId::parse(&format!("{ID_PREFIX}{ulid}")).expect("a prefix of letters and a ULID keep the rule of ids"))
 }
 
 #[cfg(test)]
@@ -186,14 +173,5 @@ mod tests {
         let id = Some(EventId::parse("other").unwrap());
         let traced = Draft { id, traceparent: Some("00-…".into()), ..draft() };
         assert_eq!(traced.fingerprint(), draft().fingerprint());
-    }
-
-    #[test]
-    fn new_ids_carry_their_moment_and_differ() {
-        let now = UnixMs(1_700_000_000_000);
-        let (one, other) = (new_id(now).unwrap(), new_id(now).unwrap());
-        assert_ne!(one, other);
-        let ulid = Ulid::from_string(one.as_str().strip_prefix(ID_PREFIX).unwrap()).unwrap();
-        assert_eq!(ulid.timestamp_ms(), now.0);
     }
 }

@@ -1,6 +1,7 @@
-//! What is taken, what is refused and where, what is never shown, and the example file.
+//! What is taken, what is refused and where, what is never shown, what a change changes, and the example file.
 
 mod accepted;
+mod change;
 mod example;
 mod refused;
 mod secrecy;

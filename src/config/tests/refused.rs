@@ -262,10 +262,10 @@ fn values_of_an_endpoint_are_checked() {
     refused("breaker = { after = 30 }", "4:13: endpoint.a.breaker.after: ", "known here: failures, cooldown");
     refused(
         "breaker = { max_cooldown = \"1s\" }",
-        "4:28: endpoint.a.breaker.max_cooldown: ",
+        "4:1: endpoint.a.breaker.max_cooldown: ",
         "is shorter than the cooldown",
     );
-    refused("rate_limit = { burst = 3 }", "4:14: endpoint.a.rate_limit.rate: ", "missing; write rate = \"100/s\"");
+    refused("rate_limit = { burst = 3 }", "4:1: endpoint.a.rate_limit.rate: ", "missing; write rate = \"100/s\"");
     refused("rate_limit = { rate = \"1/s\", burst = 0 }", "4:38: endpoint.a.rate_limit.burst: ", "from 1 to 1000000");
     refused("on_dead = \"block\"", "4:11: endpoint.a.on_dead: ", "it needs order = \"key\" or \"strict\"");
     refused("disable_after = \"never\"", "4:17: endpoint.a.disable_after: ", "a duration");

@@ -71,8 +71,8 @@ pub(crate) fn endpoint(url: &str) -> Endpoint {
 
 /// One endpoint with its courier.
 pub(crate) struct Sender {
-    courier: HttpCourier,
-    endpoint: Arc<Endpoint>,
+    pub(crate) courier: HttpCourier,
+    pub(crate) endpoint: Arc<Endpoint>,
 }
 
 impl Sender {
@@ -84,6 +84,13 @@ impl Sender {
         let endpoint = Arc::new(endpoint);
         let courier = HttpCourier::new(std::iter::once(&endpoint), clock, OwnListeners::default()).unwrap();
         Self { courier, endpoint }
+    }
+
+    /// The courier goes on with these endpoints, and the sender with the first of them, if there is any.
+    pub(crate) fn renew(&mut self, endpoints: Vec<Endpoint>) {
+        let endpoints: Vec<_> = endpoints.into_iter().map(Arc::new).collect();
+        self.courier.adopt(self.courier.prepare(endpoints.iter()).unwrap());
+        self.endpoint = endpoints.first().map_or_else(|| Arc::clone(&self.endpoint), Arc::clone);
     }
 
     pub(crate) async fn send(&self, event: Event, n: u16) -> Attempted {

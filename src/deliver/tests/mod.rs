@@ -1,6 +1,7 @@
-//! Attempts against real servers on the loopback: well-behaved, hostile, and behind TLS.
+//! Attempts against real servers on the loopback: well-behaved, hostile, behind TLS, and with endpoints that change meanwhile.
 
 pub(super) mod fixture;
 mod hostile;
+mod renew;
 mod secure;
 mod wire;

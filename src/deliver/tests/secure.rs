@@ -22,29 +22,29 @@ use crate::model::attempt::AttemptError;
 use crate::policy::answer::Verdict;
 
 /// A certificate authority of our own.
-struct Authority(CertifiedIssuer<'static, KeyPair>);
+pub(super) struct Authority(CertifiedIssuer<'static, KeyPair>);
 
-type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
+pub(super) type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
 impl Authority {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
     }
 
-    fn certificate(&self) -> CertificateDer<'static> {
+    pub(super) fn certificate(&self) -> CertificateDer<'static> {
         self.0.der().clone()
     }
 
-    fn issue(&self, name: &str) -> Identity {
+    pub(super) fn issue(&self, name: &str) -> Identity {
         let key = KeyPair::generate().unwrap();
         let leaf = CertificateParams::new([name.to_owned()]).unwrap().signed_by(&key, &self.0).unwrap();
         (vec![leaf.der().clone()], PrivateKeyDer::try_from(key.serialize_der()).unwrap())
     }
 
     /// A server for `name` that offers `alpn`, and asks clients for certificates of `clients`.
-    fn server(&self, name: &str, alpn: &[&str], clients: Option<&Authority>) -> TlsAcceptor {
+    pub(super) fn server(&self, name: &str, alpn: &[&str], clients: Option<&Authority>) -> TlsAcceptor {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder =
             ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions().unwrap();
@@ -63,12 +63,12 @@ impl Authority {
         TlsAcceptor::from(Arc::new(config))
     }
 
-    fn trusted(&self, client: Option<Identity>) -> Option<EndpointTls> {
+    pub(super) fn trusted(&self, client: Option<Identity>) -> Option<EndpointTls> {
         Some(EndpointTls { ca: vec![self.certificate()], client })
     }
 }
 
-fn ok(_: &Seen) -> Response<Full<Bytes>> {
+pub(super) fn ok(_: &Seen) -> Response<Full<Bytes>> {
     Response::new(Full::new(Bytes::from_static(b"thanks")))
 }
 
@@ -78,7 +78,7 @@ fn sender(receiver: &Receiver, tls: Option<EndpointTls>) -> Sender {
     Sender::new(Endpoint { tls, ..endpoint(&url) })
 }
 
-fn is_tls_failure(attempted: &Attempted) {
+pub(super) fn is_tls_failure(attempted: &Attempted) {
     assert_eq!((attempted.status, attempted.error), (None, Some(AttemptError::Tls)), "{:?}", attempted.detail);
 }
 

@@ -209,7 +209,7 @@ async fn answers_are_judged_by_status_and_headers() {
         (422, &[], Verdict::Dead(DeadReason::Permanent)),
         (410, &[], Verdict::Disable(DisabledReason::Gone)),
         (429, &[("retry-after", "7")], retry(Some(7000), true)),
-        (503, &[("retry-after", "7")], retry(Some(7000), false)),
+        (503, &[("retry-after", "7")], retry(Some(7000), true)),
         (503, &[("retry-after", "\u{20}soon")], retry(None, false)),
         (500, &[("webhook-delivery", "abort-message")], Verdict::Dead(DeadReason::Aborted)),
         (500, &[("webhook-delivery", "disable")], Verdict::Disable(DisabledReason::Asked)),

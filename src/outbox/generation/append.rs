@@ -11,6 +11,7 @@ use crate::outbox::keys::{self, key};
 use crate::outbox::rows::{
     self, AttemptRow, COMMIT_ENDS, DoneRow, Extras, HeadRow, PAYLOAD_BYTES_MAX, Packer, SealRow, StateRow,
 };
+use crate::outbox::settling::Outcome;
 use crate::outbox::{StoreError, frame, index};
 
 impl Generation {
@@ -66,10 +67,10 @@ impl Generation {
     }
 
     /// Writes what has happened to deliveries of this generation.
-    pub(in crate::outbox) fn append_settlements(&self, settlements: &[Settlement]) -> Result<(), StoreError> {
+    pub(in crate::outbox) fn append_settlements(&self, outcomes: &[Outcome]) -> Result<(), StoreError> {
         let mut tail = *self.tail();
         let (mut states, mut attempts) = (Packer::default(), Packer::default());
-        for settlement in settlements {
+        for Outcome { settlement, at } in outcomes {
             let seq = settlement.delivery.event.seq;
             let endpoint = self.local(settlement.delivery.endpoint)?;
             let mut attempt_pack = 0;
@@ -77,7 +78,8 @@ impl Generation {
                 attempts.push(&AttemptRow::new(seq, endpoint, attempt))?;
                 attempt_pack = tail.attempt_pack + u32::try_from(attempts.len()).map_err(|_| StoreError::TooLarge)?;
             }
-            states.push(&StateRow::new(seq, endpoint, settlement.standing, settlement.progress, attempt_pack))?;
+            let Settlement { standing, progress, .. } = *settlement;
+            states.push(&StateRow::new((seq, endpoint), standing, progress, attempt_pack, *at))?;
         }
         // Attempts first: a state never points at a pack that is not there.
         for (kind, packs, next) in [

@@ -98,6 +98,8 @@ pub(in crate::outbox) struct Head {
 pub(in crate::outbox) struct State {
     pub(in crate::outbox) standing: Standing,
     pub(in crate::outbox) progress: Progress,
+    /// When it died; 0 where it did not, or that was not kept.
+    pub(in crate::outbox) died_at: UnixMs,
 }
 
 impl Names {
@@ -113,7 +115,7 @@ impl Names {
 impl State {
     /// What a delivery is at acceptance, its first attempt due at `next_at`.
     pub(in crate::outbox) fn fresh(next_at: UnixMs) -> Self {
-        Self { standing: Standing::Pending { next_at }, progress: Progress::default() }
+        Self { standing: Standing::Pending { next_at }, progress: Progress::default(), died_at: UnixMs(0) }
     }
 }
 
@@ -279,6 +281,11 @@ impl Generation {
     /// Hands everything written so far to the operating system.
     pub(in crate::outbox) fn flush(&self) -> Result<(), StoreError> {
         Ok(self.shelf.flush()?)
+    }
+
+    /// Whether something that was written is kept in this process still.
+    pub(in crate::outbox) fn buffers(&self) -> bool {
+        self.shelf.buffers()
     }
 
     /// The process's number for a stored endpoint.

@@ -112,7 +112,9 @@ impl Generation {
                 let mut strange = false;
                 let unpacked = rows::unpack(payload, |row: StateRow| {
                     match row.standing() {
-                        Some(standing) => each(row, State { standing, progress: row.progress() }),
+                        Some(standing) => {
+                            each(row, State { standing, progress: row.progress(), died_at: row.died_at() });
+                        }
                         None => strange = true,
                     }
                     true

@@ -12,15 +12,15 @@ use std::sync::Arc;
 use super::trial::{Trial, try_engine};
 use super::verify::{Verified, compare, verify};
 use super::{OfflineError, Progress, cannot_read, open};
-use crate::model::delivery::Waiting;
 use crate::model::roster::Roster;
 use crate::outbox::OpenError;
 use crate::outbox::carve::Carved;
 use crate::outbox::caution::{copy_path, is_closed_for_good};
 use crate::outbox::damage::{self, Damage};
-use crate::outbox::endpoints::EndpointStates;
+use crate::outbox::endpoints::EndpointRecords;
 use crate::outbox::folder::{Folder, measure};
 use crate::outbox::generation::{Generation, Identity};
+use crate::outbox::news::Recovered;
 use crate::outbox::survey::{self, Survey};
 use crate::outbox::watermark::{self, Watermark};
 use crate::outbox::{index, roll, summary};
@@ -192,7 +192,7 @@ pub(super) fn folder_faults(folder: &Folder, format: Option<String>, places: &[(
 }
 
 fn check_endpoints(folder: &Folder, faults: &mut Vec<Fault>) -> Result<(), OfflineError> {
-    match EndpointStates::open(folder.endpoints(), folder.mark()) {
+    match EndpointRecords::open(folder.endpoints(), folder.mark()) {
         Ok(_) => {}
         Err(OpenError::Damaged { what, .. }) => faults.push(Fault::new(
             format!("the file endpoints is damaged: {what}"),
@@ -303,12 +303,13 @@ fn check_generation(folder: &Folder, no: u32, dir: &Path, quick: bool) -> Result
             verify_carved(carved, &survey, identity)
         }
     };
-    let Verified { events, delivered, dead, attempts, without_body, mut waiting, faults, hashes, .. } = verified;
+    report.pending = verified.pending();
+    let Verified { events, delivered, dead, attempts, without_body, mut deliveries, faults, hashes, .. } = verified;
     (report.events, report.delivered, report.dead, report.attempts) = (events, delivered, dead, attempts);
-    (report.without_body, report.pending) = (without_body, waiting.len() as u64);
+    report.without_body = without_body;
     report.faults.extend(faults);
     check_ids(dir, &hashes, &mut report);
-    check_summary(dir, no, &roster, &mut waiting, &mut report);
+    check_summary(dir, no, &roster, &mut deliveries, &mut report);
     Ok(report)
 }
 
@@ -350,9 +351,19 @@ fn check_ids(dir: &Path, hashes: &[u64], report: &mut GenerationReport) {
 }
 
 /// Holds the summary, which the next start believes, against the records.
-fn check_summary(dir: &Path, no: u32, roster: &Arc<Roster>, waiting: &mut [Waiting], report: &mut GenerationReport) {
+fn check_summary(
+    dir: &Path,
+    no: u32,
+    roster: &Arc<Roster>,
+    deliveries: &mut [Recovered],
+    report: &mut GenerationReport,
+) {
     let path = dir.join("summary");
     if !path.exists() {
+        return;
+    }
+    if summary::is_of_earlier_version(dir) {
+        report.notes.push("its summary is of an earlier version; the next start writes it anew".to_owned());
         return;
     }
     let Some(mut summary) = summary::read(dir, no, roster) else {
@@ -361,12 +372,13 @@ fn check_summary(dir: &Path, no: u32, roster: &Arc<Roster>, waiting: &mut [Waiti
         report.faults.push(Fault::new(what, remedy));
         return;
     };
-    waiting.sort_unstable_by_key(|one| one.delivery);
-    summary.waiting.sort_unstable_by_key(|one| one.delivery);
-    if summary.waiting != *waiting && report.faults.is_empty() {
-        let (told, found) = (summary.waiting.len(), waiting.len());
-        let what =
-            format!("its summary contradicts its records: {told} deliveries pending are told, {found} are there");
+    deliveries.sort_unstable_by_key(Recovered::delivery);
+    summary.deliveries.sort_unstable_by_key(Recovered::delivery);
+    if summary.deliveries != *deliveries && report.faults.is_empty() {
+        let (told, found) = (summary.deliveries.len(), deliveries.len());
+        let what = format!(
+            "its summary contradicts its records: {told} deliveries pending or dead are told, {found} are there"
+        );
         report.faults.push(Fault::new(what, format!("remove {}: webhookd writes it anew", path.display())));
     }
 }

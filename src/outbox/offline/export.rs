@@ -1,4 +1,4 @@
-//! Everything in a data folder as lines of JSON: endpoints that are not active, then the events in the order of their
+//! Everything in a data folder as lines of JSON: what is kept of endpoints, then the events in the order of their
 //! acceptance. Read straight from the files: a generation that the engine cannot open any more costs what is damaged in it, no
 //! more.
 
@@ -11,7 +11,7 @@ use super::histories::{self, Histories};
 use super::line::{self, Delivery};
 use super::{OfflineError, Progress, cannot_read, open};
 use crate::model::roster::Roster;
-use crate::outbox::endpoints::EndpointStates;
+use crate::outbox::endpoints::EndpointRecords;
 use crate::outbox::folder::{Folder, measure};
 use crate::outbox::generation::{Generation, Head, Identity};
 use crate::outbox::rows::HeadRow;
@@ -24,7 +24,7 @@ pub struct Exported {
     pub events: u64,
     /// Those of them that have lost their body.
     pub without_body: u64,
-    /// Endpoints that are not active.
+    /// Endpoints of which something is kept.
     pub endpoints: u64,
     /// What could not be read.
     pub faults: Vec<Fault>,
@@ -72,8 +72,8 @@ impl Exporting<'_> {
     }
 
     fn endpoints(&mut self, folder: &Folder) -> Result<(), OfflineError> {
-        let states = match EndpointStates::open(folder.endpoints(), folder.mark()) {
-            Ok(states) => states.all(),
+        let records = match EndpointRecords::open(folder.endpoints(), folder.mark()) {
+            Ok(records) => records.all(),
             Err(OpenError::Damaged { what, .. }) => {
                 let remedy = "pause again what must not be delivered to, once webhookd runs on the new folder";
                 self.done.faults.push(Fault::new(format!("the file endpoints is damaged: {what}"), remedy));
@@ -81,9 +81,9 @@ impl Exporting<'_> {
             }
             Err(error) => return Err(error.into()),
         };
-        for (name, state) in states {
+        for (name, record) in records {
             self.line.clear();
-            let written = line::write_endpoint(&mut self.line, &name, state);
+            let written = line::write_endpoint(&mut self.line, &name, &record);
             self.put(written)?;
             self.done.endpoints += 1;
         }
@@ -179,6 +179,7 @@ impl Reading<'_> {
             endpoint: past.endpoint,
             standing: past.state.standing,
             progress: past.state.progress,
+            died_at: past.state.died_at,
             by_replay: past.by_replay,
             attempts,
         };

@@ -14,15 +14,17 @@ use super::line::{self, Delivery, Line, Names};
 use crate::clock::UnixMs;
 use crate::limits::{COMMIT_EVENTS_MAX, IMPORT_LINE_BYTES_MAX, MIB};
 use crate::model::delivery::{DeliveryRef, Progress, Settlement, Standing};
+use crate::model::endpoint::EndpointRecord;
 use crate::model::event::NewEvent;
 use crate::model::roster::Roster;
-use crate::model::text::EventId;
+use crate::model::text::{EndpointName, EventId};
 use crate::observe::Metrics;
 use crate::outbox::disk::RealDisk;
-use crate::outbox::endpoints::EndpointStates;
+use crate::outbox::endpoints::EndpointRecords;
 use crate::outbox::folder::Folder;
 use crate::outbox::generation::Generation;
 use crate::outbox::roll::Roll;
+use crate::outbox::settling::Outcome;
 use crate::outbox::slot::{Ids, Life, Slot};
 use crate::outbox::store::Store;
 use crate::outbox::{StoreError, housekeeping, ids};
@@ -50,7 +52,7 @@ pub struct Imported {
     pub events: u64,
     /// Deliveries of them that are pending.
     pub pending: u64,
-    /// Endpoints that are not active.
+    /// Endpoints of which something is kept.
     pub endpoints: u64,
     /// Events that were left out, since their id was there before.
     pub duplicates: u64,
@@ -91,7 +93,8 @@ pub fn import(options: &ImportOptions, input: &mut dyn BufRead) -> Result<Import
 /// An import under way.
 struct Importing {
     store: Store,
-    endpoints: EndpointStates,
+    endpoints: EndpointRecords,
+    records: Vec<(EndpointName, EndpointRecord)>,
     names: Names,
     generation_bytes: u64,
     group_bytes: usize,
@@ -124,11 +127,12 @@ impl Importing {
         let roster = Roster::shared();
         let (mut roll, _) = Roll::open(&folder, &[]);
         roll.save().map_err(|source| OfflineError::Io { what: "cannot write", path: folder.roll(), source })?;
-        let endpoints = EndpointStates::open(folder.endpoints(), folder.mark())?;
+        let endpoints = EndpointRecords::open(folder.endpoints(), folder.mark())?;
         let store = Store::new(folder, roll, Arc::clone(&roster), RealDisk::shared(), Metrics::shared());
         Ok(Self {
             store,
             endpoints,
+            records: Vec::new(),
             names: Names::new(roster),
             generation_bytes: options.generation_bytes,
             group_bytes: usize::try_from(options.generation_bytes).map_or(GROUP_BYTES, |bytes| bytes.min(GROUP_BYTES)),
@@ -141,13 +145,8 @@ impl Importing {
 
     fn take(&mut self, number: u64, line: Line) -> Result<(), OfflineError> {
         match line {
-            Line::Endpoint(name, state) => {
-                let path = self.store.folder().endpoints();
-                self.endpoints.set(name, state).map_err(|source| OfflineError::Io {
-                    what: "cannot write",
-                    path,
-                    source,
-                })?;
+            Line::Endpoint(name, record) => {
+                self.records.push((name, record));
                 self.done.endpoints += 1;
             }
             Line::WithoutBody => self.done.without_body += 1,
@@ -188,15 +187,15 @@ impl Importing {
         };
         let first = current.generation.events();
         current.bytes += current.generation.append_events(&group.events)?;
-        let mut settlements = Vec::new();
+        let mut outcomes = Vec::new();
         for (seq, (new, deliveries)) in (first..).zip(group.events.iter().zip(&group.deliveries)) {
             let first_due = new.event.first_due();
             for delivery in deliveries {
                 let place = DeliveryRef { event: current.generation.place(seq), endpoint: delivery.endpoint };
-                settle(place, delivery, first_due, &mut settlements);
+                settle(place, delivery, first_due, &mut outcomes);
             }
         }
-        current.generation.append_settlements(&settlements)?;
+        current.generation.append_settlements(&outcomes)?;
         let pending = group.deliveries.iter().flatten();
         let pending = pending.filter(|delivery| matches!(delivery.standing, Standing::Pending { .. })).count();
         current.slot.learn(group.events.iter().zip(first..).flat_map(|(new, seq)| {
@@ -249,6 +248,9 @@ impl Importing {
         }
         self.store.close_all();
         let folder = self.store.folder();
+        let path = folder.endpoints();
+        let written = self.endpoints.change(self.records);
+        written.map_err(|source| OfflineError::Io { what: "cannot write", path, source })?;
         folder.finish_import().map_err(|source| OfflineError::Io {
             what: "cannot finish",
             path: folder.dir().to_path_buf(),
@@ -270,12 +272,12 @@ impl Group {
 }
 
 /// What has to be written so that a delivery is told as it was: a row for each attempt, and one where it is not as fresh.
-fn settle(place: DeliveryRef, delivery: &Delivery, first_due: UnixMs, settlements: &mut Vec<Settlement>) {
-    let Delivery { standing, progress, .. } = *delivery;
-    let row = |attempt| Settlement { delivery: place, attempt, standing, progress };
+fn settle(place: DeliveryRef, delivery: &Delivery, first_due: UnixMs, outcomes: &mut Vec<Outcome>) {
+    let Delivery { standing, progress, died_at: at, .. } = *delivery;
+    let row = |attempt| Outcome { settlement: Settlement { delivery: place, attempt, standing, progress }, at };
     let fresh = standing == Standing::Pending { next_at: first_due } && progress == Progress::default();
     if delivery.attempts.is_empty() && (delivery.by_replay || !fresh) {
-        settlements.push(row(None));
+        outcomes.push(row(None));
     }
-    settlements.extend(delivery.attempts.iter().map(|attempt| row(Some(attempt.clone()))));
+    outcomes.extend(delivery.attempts.iter().map(|attempt| row(Some(attempt.clone()))));
 }

@@ -16,7 +16,7 @@ use crate::clock::UnixMs;
 use crate::limits;
 use crate::model::attempt::{Attempt, AttemptError};
 use crate::model::delivery::{DeadReason, DeliveryState, Progress, Standing};
-use crate::model::endpoint::{DisabledReason, EndpointState};
+use crate::model::endpoint::{DisabledReason, EndpointRecord, EndpointState, Failing, OpenBreaker};
 use crate::model::event::{Content, Event, Fingerprint, KeptHeader, NewEvent};
 use crate::model::roster::{EndpointNo, Roster};
 use crate::model::text::{EndpointName, EventId, EventType, IdempotencyKey, OrderingKey};
@@ -116,6 +116,9 @@ struct DeliveryLine<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<Cow<'a, str>>,
     next_attempt_at: Option<Moment>,
+    /// When it died, where that was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    died_at: Option<Moment>,
     tries: u16,
     made: u16,
     /// Whether its endpoint got the event by a replay, and not when it was accepted.
@@ -147,6 +150,29 @@ struct EndpointLine<'a> {
     reason: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     at: Option<Moment>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    resumed_at: Option<Moment>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    held_until: Option<Moment>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    failing: Option<FailingLine>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    breaker: Option<BreakerLine>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FailingLine {
+    since: Moment,
+    for_ms: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BreakerLine {
+    since: Moment,
+    probe_at: Moment,
+    cooldown_ms: u64,
 }
 
 /// A delivery with everything that has happened to it.
@@ -155,17 +181,41 @@ pub(super) struct Delivery {
     pub(super) endpoint: EndpointNo,
     pub(super) standing: Standing,
     pub(super) progress: Progress,
+    /// When it died; 0 where it did not, or that was not kept.
+    pub(super) died_at: UnixMs,
     pub(super) by_replay: bool,
     pub(super) attempts: Vec<Attempt>,
 }
 
-/// Writes the line of an endpoint that is not active into `line`.
-pub(super) fn write_endpoint(line: &mut Vec<u8>, name: &EndpointName, state: EndpointState) -> serde_json::Result<()> {
-    let (reason, at) = match state {
+/// A moment, where it is one.
+fn known(at: UnixMs) -> Option<Moment> {
+    (at != UnixMs(0)).then_some(Moment(at))
+}
+
+/// Writes the line of an endpoint into `line`.
+pub(super) fn write_endpoint(
+    line: &mut Vec<u8>,
+    name: &EndpointName,
+    record: &EndpointRecord,
+) -> serde_json::Result<()> {
+    let (reason, at) = match record.state {
         EndpointState::Active | EndpointState::Paused => (None, None),
         EndpointState::Disabled { reason, at } => (Some(reason.word().into()), Some(Moment(at))),
     };
-    let shown = EndpointLine { endpoint: name.as_str().into(), state: state.word().into(), reason, at };
+    let shown = EndpointLine {
+        endpoint: name.as_str().into(),
+        state: record.state.word().into(),
+        reason,
+        at,
+        resumed_at: known(record.resumed_at),
+        held_until: known(record.held_until),
+        failing: record.failing.map(|Failing { since, for_ms }| FailingLine { since: Moment(since), for_ms }),
+        breaker: record.breaker.map(|OpenBreaker { since, probe_at, cooldown_ms }| BreakerLine {
+            since: Moment(since),
+            probe_at: Moment(probe_at),
+            cooldown_ms,
+        }),
+    };
     serde_json::to_writer(line, &shown)
 }
 
@@ -234,6 +284,7 @@ fn delivery_line<'a>(delivery: &'a Delivery, roster: &Roster) -> DeliveryLine<'a
         state: delivery.standing.state().word().into(),
         reason,
         next_attempt_at,
+        died_at: known(delivery.died_at),
         tries: delivery.progress.tries,
         made: delivery.progress.made,
         by_replay: delivery.by_replay,
@@ -244,8 +295,8 @@ fn delivery_line<'a>(delivery: &'a Delivery, roster: &Roster) -> DeliveryLine<'a
 /// What a line says.
 #[derive(Debug)]
 pub(super) enum Line {
-    /// An endpoint is not active.
-    Endpoint(EndpointName, EndpointState),
+    /// What is kept of an endpoint.
+    Endpoint(EndpointName, EndpointRecord),
     /// An event and its deliveries.
     Event(NewEvent, Vec<Delivery>),
     /// An event that has lost its body, and so cannot be delivered.
@@ -307,16 +358,31 @@ impl Names {
 fn read_endpoint(line: &EndpointLine<'_>) -> Result<Line, String> {
     let name = EndpointName::parse(&line.endpoint).map_err(|error| format!("endpoint {error}"))?;
     let state = match (&*line.state, line.reason.as_deref(), line.at) {
+        ("active", None, None) => EndpointState::Active,
         ("paused", None, None) => EndpointState::Paused,
         ("disabled", Some(word), Some(Moment(at))) => {
             let reason = DisabledReason::ALL.iter().find(|reason| reason.word() == word);
             EndpointState::Disabled { reason: *reason.ok_or_else(|| format!("unknown reason {word:?}"))?, at }
         }
-        ("paused", ..) => return Err("a paused endpoint has no reason and no at".to_owned()),
+        ("active" | "paused", ..) => return Err("only a disabled endpoint has reason and at".to_owned()),
         ("disabled", ..) => return Err("a disabled endpoint needs reason and at".to_owned()),
-        (other, ..) => return Err(format!("unknown state {other:?} of an endpoint: expected paused or disabled")),
+        (other, ..) => {
+            return Err(format!("unknown state {other:?} of an endpoint: expected active, paused or disabled"));
+        }
     };
-    Ok(Line::Endpoint(name, state))
+    let moment = |at: Option<Moment>| at.map_or(UnixMs(0), |Moment(at)| at);
+    let record = EndpointRecord {
+        state,
+        resumed_at: moment(line.resumed_at),
+        held_until: moment(line.held_until),
+        failing: line.failing.as_ref().map(|told| Failing { since: told.since.0, for_ms: told.for_ms }),
+        breaker: line.breaker.as_ref().map(|told| OpenBreaker {
+            since: told.since.0,
+            probe_at: told.probe_at.0,
+            cooldown_ms: told.cooldown_ms,
+        }),
+    };
+    Ok(Line::Endpoint(name, record))
 }
 
 fn read_event(line: EventLine<'_>, names: &mut Names) -> Result<Line, String> {
@@ -410,10 +476,14 @@ fn read_deliveries(lines: Vec<DeliveryLine<'_>>, names: &mut Names) -> Result<Ve
             }
             (DeliveryState::Dead, ..) => return Err(wrong("what is dead needs a reason, and no next_attempt_at")),
         };
+        if state != DeliveryState::Dead && line.died_at.is_some() {
+            return Err(wrong("only what is dead has died_at"));
+        }
+        let died_at = line.died_at.map_or(UnixMs(0), |Moment(at)| at);
         let progress = Progress { tries: line.tries, made: line.made };
         let attempts = line.attempts.into_iter().map(read_attempt).collect::<Result<_, _>>();
         let attempts = attempts.map_err(|what| format!("the delivery to {}: {what}", line.endpoint))?;
-        deliveries.push(Delivery { endpoint, standing, progress, by_replay: line.by_replay, attempts });
+        deliveries.push(Delivery { endpoint, standing, progress, died_at, by_replay: line.by_replay, attempts });
     }
     Ok(deliveries)
 }

@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 
 use super::check::{EXPORT, Fault, START};
 use super::histories::Histories;
-use crate::model::delivery::{DeliveryRef, Standing, Waiting};
+use crate::model::delivery::{DeliveryRef, Fallen, Standing, Waiting};
 use crate::outbox::carve::Carved;
-use crate::outbox::generation::Generation;
+use crate::outbox::generation::{Generation, State};
 use crate::outbox::keys;
+use crate::outbox::news::Recovered;
 use crate::outbox::{ReadError, ids};
 
 /// Faults of one generation that are told one by one.
@@ -26,13 +27,18 @@ pub(super) struct Verified {
     pub(super) without_body: u64,
     /// Under what its events are found.
     pub(super) hashes: Vec<u64>,
-    /// What is pending.
-    pub(super) waiting: Vec<Waiting>,
+    /// What is pending, and what is dead.
+    pub(super) deliveries: Vec<Recovered>,
     pub(super) faults: Vec<Fault>,
     more: u64,
 }
 
 impl Verified {
+    /// How many deliveries are pending.
+    pub(super) fn pending(&self) -> u64 {
+        self.deliveries.iter().filter(|one| one.waits()).count() as u64
+    }
+
     /// Nothing of it could be read.
     pub(super) fn nothing(fault: Fault) -> Self {
         Self { faults: vec![fault], ..Self::default() }
@@ -70,16 +76,18 @@ pub(super) fn verify(generation: &Generation) -> Verified {
         for past in histories.take(seq, &head) {
             verified.attempts += past.packs.len() as u64;
             packs.extend(past.packs);
-            match past.state.standing {
+            let (delivery, key) = (DeliveryRef { event, endpoint: past.endpoint }, row.key_hash());
+            let State { standing, progress, died_at } = past.state;
+            match standing {
                 Standing::Delivered => verified.delivered += 1,
-                Standing::Dead(_) => verified.dead += 1,
-                Standing::Pending { next_at } => verified.waiting.push(Waiting {
-                    key: None,
-                    delivery: DeliveryRef { event, endpoint: past.endpoint },
-                    accepted_at,
-                    next_at,
-                    progress: past.state.progress,
-                }),
+                Standing::Dead(_) => {
+                    verified.dead += 1;
+                    verified.deliveries.push(Recovered::Dead(Fallen { delivery, died_at, key }));
+                }
+                Standing::Pending { next_at } => {
+                    let waiting = Waiting { delivery, accepted_at, next_at, progress, key };
+                    verified.deliveries.push(Recovered::Waiting(waiting));
+                }
             }
         }
         match generation.event(head) {
@@ -100,9 +108,9 @@ pub(super) fn verify(generation: &Generation) -> Verified {
         // Of one that was rescued the start does not believe it.
         Ok(Some(_))
             if !generation.sealed().is_ok_and(|seal| seal.is_some_and(|seal| seal.rescued))
-                && !verified.waiting.is_empty() =>
+                && verified.pending() > 0 =>
         {
-            let pending = verified.waiting.len();
+            let pending = verified.pending();
             let what =
                 format!("it is marked as finished, and {pending} deliveries in it are pending: nobody would make them");
             verified.fault(what, EXPORT);

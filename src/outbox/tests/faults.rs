@@ -190,23 +190,6 @@ async fn reads_that_panic_fail_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_endpoint_state_that_was_refused_is_not_written_later_with_another() {
-    let bench = Bench::new();
-    {
-        let open = bench.open();
-        let outbox = &open.opened.outbox;
-        let obstacle = bench.dir.path().join("data/endpoints.draft");
-        std::fs::create_dir(&obstacle).unwrap();
-        assert!(outbox.set_endpoint_state(open.endpoint("a"), EndpointState::Paused).await.is_err());
-        std::fs::remove_dir(&obstacle).unwrap();
-        outbox.set_endpoint_state(open.endpoint("b"), EndpointState::Paused).await.unwrap();
-        outbox.close().await;
-    }
-    let states = bench.open().opened.endpoint_states;
-    assert_eq!(states, [(EndpointName::parse("b").unwrap(), EndpointState::Paused)]);
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn what_the_engine_has_lost_is_taken_from_its_file() {
     let bench = Bench::new();
     {

@@ -10,6 +10,7 @@ use crate::outbox::engine::Engine as Database;
 use crate::outbox::frame::Mark;
 use crate::outbox::generation::{Generation, Identity};
 use crate::outbox::keys;
+use crate::outbox::settling::Outcome;
 use crate::outbox::{ids, index};
 
 /// Opens the database of a generation, to spoil it.
@@ -72,14 +73,13 @@ fn what_does_not_fit_together_is_found_though_every_record_is_intact() {
             .unwrap();
         let (seq, local) = delivery.unwrap();
         let endpoint = generation.global(local).unwrap();
-        generation
-            .append_settlements(&[crate::model::delivery::Settlement {
-                delivery: crate::model::delivery::DeliveryRef { event: generation.place(seq), endpoint },
-                attempt: None,
-                standing: crate::model::delivery::Standing::Pending { next_at: UnixMs(5) },
-                progress: crate::model::delivery::Progress { tries: 9, made: 9 },
-            }])
-            .unwrap();
+        let settlement = crate::model::delivery::Settlement {
+            delivery: crate::model::delivery::DeliveryRef { event: generation.place(seq), endpoint },
+            attempt: None,
+            standing: crate::model::delivery::Standing::Pending { next_at: UnixMs(5) },
+            progress: crate::model::delivery::Progress { tries: 9, made: 9 },
+        };
+        generation.append_settlements(&[Outcome { settlement, at: NOW }]).unwrap();
         generation.sync().unwrap();
     }
     assert!(look(&dir).is_sound());

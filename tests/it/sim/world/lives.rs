@@ -26,13 +26,15 @@ impl World {
         let mut waiting = Vec::new();
         let opened = {
             let _entered = runtime.enter();
-            let each = |one: Waiting| {
-                admit(&mut schedule, &one, &time);
-                waiting.push(one);
+            let each = |one: Recovered| {
+                if let Recovered::Waiting(one) = one {
+                    admit(&mut schedule, &one, &time);
+                    waiting.push(one);
+                }
             };
             Outbox::open(options, Arc::clone(&time), Arc::clone(&roster), Arc::clone(&metrics), each)
         };
-        let Opened { outbox, news, endpoint_states } = match opened {
+        let Opened { outbox, news, endpoints } = match opened {
             Ok(opened) => opened,
             Err(error) => {
                 self.ledger().breach(format!("the outbox does not open: {error}"));
@@ -55,7 +57,7 @@ impl World {
         };
         let running = {
             let _entered = runtime.enter();
-            dispatcher.start(self.setup.endpoints.iter(), &endpoint_states, stop.clone(), &tracker)
+            dispatcher.start(self.setup.endpoints.iter(), &endpoints, stop.clone(), &tracker)
         };
         let Running { control, drained, .. } = running;
         let damaged = self.ledger().is_harmed();
@@ -79,7 +81,7 @@ impl World {
         });
         let told: Vec<LaneState> = (self.setup.endpoints.iter())
             .map(|endpoint| {
-                let state = endpoint_states.iter().find(|(name, _)| *name == endpoint.name).map(|(_, state)| *state);
+                let state = endpoints.iter().find(|(name, _)| *name == endpoint.name).map(|(_, record)| record.state);
                 match state.unwrap_or_default() {
                     EndpointState::Active => LaneState::Active,
                     EndpointState::Paused => LaneState::Paused,

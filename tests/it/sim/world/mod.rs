@@ -25,7 +25,7 @@ use webhookd::model::endpoint::EndpointState;
 use webhookd::model::roster::Roster;
 use webhookd::model::text::EventId;
 use webhookd::observe::Metrics;
-use webhookd::outbox::{ListQuery, News, Opened, Outbox, OutboxOptions, StoredEvent};
+use webhookd::outbox::{ListQuery, News, Opened, Outbox, OutboxOptions, Recovered, StoredEvent};
 use webhookd::schedule::Schedule;
 
 use super::disk::{self, FREE_BYTES_MIN, SimDisk, Trouble};

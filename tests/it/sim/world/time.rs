@@ -54,6 +54,7 @@ impl World {
                         self.ledger().revived(one, now);
                     }
                 }
+                News::Fallen(_) | News::Removed { .. } | News::StorageLow(_) => {}
             }
             self.life().forward.try_send(news).expect("the dispatcher takes its news");
         }

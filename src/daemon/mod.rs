@@ -3,37 +3,50 @@
 //! Start: bind the API (a port in use is known before the outbox is touched) and serve it, not ready yet; open the outbox and
 //! put what is pending on the schedule; start the dispatcher; ready. Stop: take no more requests and start no more attempts; wait for those under way,
 //! within a deadline; write, sync and close the outbox. What was not finished is pending again at the next start.
+//!
+//! | file | job |
+//! |---|---|
+//! | `reload` | another config in the place of the one in force |
+//! | `signals` | runs until it is told to stop |
 
+mod reload;
+mod signals;
+
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use thiserror::Error;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::api::{self, BindError, Core, Front, Listener, Readiness};
+pub use self::signals::{Ended, run_until_signalled};
+
+use self::reload::Reloader;
+use crate::api::{self, BindError, Core, Front, Listener, Readiness, Reloads, Snapshots};
 use crate::clock::{SharedClock, SystemClock};
 use crate::config::Config;
 use crate::deliver::{CourierError, HttpCourier, OwnListeners};
 use crate::dispatch::{self, Dispatcher};
-use crate::limits::{DRAIN_MS_MAX, GENERATION_BYTES_MAX, IN_FLIGHT_TOTAL_MAX};
+use crate::limits::{GENERATION_BYTES_MAX, IN_FLIGHT_TOTAL_MAX};
 use crate::model::roster::Roster;
 use crate::observe::Metrics;
 use crate::outbox::{OpenError, Opened, Outbox, OutboxOptions, RealDisk};
 use crate::schedule::Schedule;
 
-/// What a test may put in place of the machine's own.
+/// What a daemon is started with beside its config. A test may put its own in the place of the machine's.
 #[derive(Debug)]
 pub struct DaemonOptions {
     /// Time.
     pub clock: SharedClock,
     /// Seed of the jitter.
     pub seed: u64,
+    /// The file that the config was read from, to be read again by a reload; `None`: there is none.
+    pub config_file: Option<PathBuf>,
 }
 
 impl Default for DaemonOptions {
     fn default() -> Self {
-        Self { clock: SystemClock::shared(), seed: fastrand::u64(..) }
+        Self { clock: SystemClock::shared(), seed: fastrand::u64(..), config_file: None }
     }
 }
 
@@ -74,6 +87,7 @@ pub struct Daemon {
     clock: SharedClock,
     readiness: Arc<Readiness>,
     metrics: Arc<Metrics>,
+    reloads: Reloads,
 }
 
 impl Daemon {
@@ -82,11 +96,11 @@ impl Daemon {
     /// # Errors
     /// See [`StartError`]; nothing runs then.
     pub async fn start(config: Arc<Config>, options: DaemonOptions) -> Result<Self, StartError> {
-        let DaemonOptions { clock, seed } = options;
+        let DaemonOptions { clock, seed, config_file } = options;
         let listener = Listener::bind(&config.api.listen).await?;
         let address = listener.address();
         let own = OwnListeners::from_iter(listener.tcp_address());
-        let courier = HttpCourier::new(config.endpoints.values(), Arc::clone(&clock), own)?;
+        let courier = Arc::new(HttpCourier::new(config.endpoints.values(), Arc::clone(&clock), own)?);
         let (roster, metrics, readiness) = (Roster::shared(), Metrics::shared(), Arc::new(Readiness::default()));
         // Numbers in the order of the config, which is the order that answers name them in.
         for name in config.endpoints.keys() {
@@ -94,37 +108,64 @@ impl Daemon {
         }
         let (stop, hang_up) = (CancellationToken::new(), CancellationToken::new());
         let (dispatching, serving) = (TaskTracker::new(), TaskTracker::new());
-        let front = Front {
+        let (reloads, asked) = Reloads::channel();
+        let front = Snapshots::new(Front {
             config: Arc::clone(&config),
             roster: Arc::clone(&roster),
             clock: Arc::clone(&clock),
             readiness: Arc::clone(&readiness),
             metrics: Arc::clone(&metrics),
-        };
-        serving.spawn(api::serve(listener, Arc::new(front), hang_up.clone(), serving.clone()));
+            reloads: reloads.clone(),
+        });
+        serving.spawn(api::serve(listener, Arc::clone(&front), hang_up.clone(), serving.clone()));
         // If this fails, dropping the guard ends the front again.
         let guard = hang_up.clone().drop_guard();
         let (opened, schedule) = open_outbox(&config, &clock, &roster, &metrics).await?;
         guard.disarm();
-        let Opened { outbox, news, endpoint_states } = opened;
+        let Opened { outbox, news, endpoints } = opened;
         let pending = schedule.total_pending();
         let dispatcher = Dispatcher {
             outbox: outbox.clone(),
-            courier,
+            courier: Arc::clone(&courier),
             clock: Arc::clone(&clock),
             metrics: Arc::clone(&metrics),
-            roster,
+            roster: Arc::clone(&roster),
             schedule,
             news,
             seed,
         };
-        let running = dispatcher.start(config.endpoints.values(), &endpoint_states, stop.clone(), &dispatching);
-        readiness.set_ready(Core { outbox: outbox.clone(), control: running.control });
+        let running = dispatcher.start(config.endpoints.values(), &endpoints, stop.clone(), &dispatching);
+        readiness.set_ready(Core { outbox: outbox.clone(), control: running.control.clone() });
         metrics.ready.set(1);
+        metrics.config_loaded(clock.wall());
         let dir = config.storage.dir.display();
         tracing::info!(address, endpoints = config.endpoints.len(), pending, %dir, "ready");
+        let reloader = Reloader {
+            file: config_file,
+            config,
+            roster,
+            clock: Arc::clone(&clock),
+            metrics: Arc::clone(&metrics),
+            courier,
+            control: running.control,
+            outbox: outbox.clone(),
+            front,
+        };
+        serving.spawn(reloader.run(asked, stop.clone()));
         let (drained, dispatcher_ended) = (running.drained, running.ended);
-        Ok(Self { address, stop, drained, dispatcher_ended, hang_up, serving, outbox, clock, readiness, metrics })
+        Ok(Self {
+            address,
+            stop,
+            drained,
+            dispatcher_ended,
+            hang_up,
+            serving,
+            outbox,
+            clock,
+            readiness,
+            metrics,
+            reloads,
+        })
     }
 
     /// Where the API listens: `http://…` or `unix:…`, with the port that was really bound.
@@ -137,6 +178,11 @@ impl Daemon {
     #[must_use]
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
+    }
+
+    /// Asks for the config to be read anew, as SIGHUP does. What comes of it is in the log.
+    pub fn reload_soon(&self) {
+        self.reloads.reload_soon();
     }
 
     /// Completes where a part that everything depends on has ended though nobody stopped it, and tells which. The daemon is of
@@ -191,51 +237,12 @@ async fn open_outbox(
         disk: RealDisk::shared(),
     };
     let (clock, roster, metrics) = (Arc::clone(clock), Arc::clone(roster), Arc::clone(metrics));
+    let blocking = dispatch::blocking(config.endpoints.values(), &roster);
     let opening = tokio::task::spawn_blocking(move || {
         let mut schedule = Schedule::new(IN_FLIGHT_TOTAL_MAX);
-        let admit = |waiting| dispatch::admit(&mut schedule, &waiting, &clock);
+        let admit = |told| dispatch::recover(&mut schedule, &told, &clock, &blocking);
         let opened = Outbox::open(options, Arc::clone(&clock), roster, metrics, admit)?;
         Ok((opened, schedule))
     });
     opening.await.unwrap_or_else(|panic| Err(OpenError::Engine(panic.to_string()))).map_err(StartError::Outbox)
-}
-
-/// How a daemon ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
-    /// It drained and closed its outbox.
-    InOrder,
-    /// A second signal came while it drained: leave at once.
-    AtOnce,
-    /// A part of it failed. What was accepted is in the outbox.
-    Broken,
-}
-
-/// Starts a daemon and runs it until SIGTERM or SIGINT, or until a part of it fails.
-///
-/// # Errors
-/// See [`StartError`].
-pub async fn run_until_signalled(config: Arc<Config>) -> Result<Ended, StartError> {
-    let listen = |kind| signal(kind).map_err(|source| StartError::System { what: "cannot listen for signals", source });
-    let (mut terminate, mut interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
-    let mut hangup = listen(SignalKind::hangup())?;
-    let daemon = Daemon::start(config, DaemonOptions::default()).await?;
-    loop {
-        tokio::select! {
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
-            part = daemon.broken() => {
-                tracing::error!("{part} ended, which is a fault in webhookd; stopping, so that a new start can go on");
-                daemon.stop(0).await;
-                return Ok(Ended::Broken);
-            }
-            _ = hangup.recv() => tracing::warn!("SIGHUP: this version reads its config at start only; restart to apply it"),
-        }
-    }
-    tracing::info!("stopping: requests and attempts under way may finish; a second signal ends at once");
-    tokio::select! {
-        () = daemon.stop(DRAIN_MS_MAX) => Ok(Ended::InOrder),
-        _ = terminate.recv() => Ok(Ended::AtOnce),
-        _ = interrupt.recv() => Ok(Ended::AtOnce),
-    }
 }

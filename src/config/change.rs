@@ -1,0 +1,186 @@
+//! What another config changes while a daemon runs, and what it cannot change then.
+//!
+//! The parts of an endpoint are taken apart by name here, so that a key that is added to it is not forgotten: the compiler
+//! asks.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use hyper::header::{HeaderName, HeaderValue};
+use subtle::ConstantTimeEq as _;
+
+use super::{Api, Config, Endpoint, EndpointTls, Storage, Token};
+use crate::model::text::EndpointName;
+use crate::signature::sign_alike;
+
+/// What became of a config when another one took its place. Nothing in it is secret.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Endpoints that are new.
+    pub added: Vec<EndpointName>,
+    /// Endpoints with other settings, another secret or another certificate.
+    pub changed: Vec<EndpointName>,
+    /// Endpoints that are gone.
+    pub removed: Vec<EndpointName>,
+    /// Keys outside the endpoints that have another value now.
+    pub settings: Vec<&'static str>,
+    /// Keys that have another value in the file and keep their old one until a restart.
+    pub needs_restart: Vec<&'static str>,
+}
+
+impl Changes {
+    /// Whether the config is as it was.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl Config {
+    /// The config that is in force once `next` has been loaded in the place of this one, and what it changes.
+    ///
+    /// A daemon keeps its listener and its data folder while it runs. And whoever listens where other machines reach it
+    /// keeps its tokens where the new config, which is for another listener, has none: else everyone could do everything
+    /// until the restart.
+    #[must_use]
+    pub fn renewed(&self, next: Self) -> (Self, Changes) {
+        let mut changes = Changes::default();
+        let Self { api, storage, endpoints, warnings } = next;
+        let api = self.api.renewed(api, &mut changes);
+        let storage = self.storage.renewed(storage, &mut changes);
+        compare(&self.endpoints, &endpoints, &mut changes);
+        (Self { api, storage, endpoints, warnings }, changes)
+    }
+}
+
+impl Api {
+    fn renewed(&self, next: Self, changes: &mut Changes) -> Self {
+        let Self { listen, body_bytes_max, mut tokens } = next;
+        if listen != self.listen {
+            changes.needs_restart.push("api.listen");
+        }
+        if body_bytes_max != self.body_bytes_max {
+            changes.settings.push("api.max_body");
+        }
+        if !same_tokens(&self.tokens, &tokens) {
+            if tokens.is_empty() && !self.listen.is_local() {
+                changes.needs_restart.push("api.token");
+                tokens.clone_from(&self.tokens);
+            } else {
+                changes.settings.push("api.token");
+            }
+        }
+        Self { listen: self.listen.clone(), body_bytes_max, tokens }
+    }
+}
+
+impl Storage {
+    fn renewed(&self, next: Self, changes: &mut Changes) -> Self {
+        let Self { dir, retention_ms, size_bytes_max, free_bytes_min, durability } = &next;
+        if *dir != self.dir {
+            changes.needs_restart.push("storage.dir");
+        }
+        let differ = [
+            ("storage.retention", *retention_ms != self.retention_ms),
+            ("storage.max_size", *size_bytes_max != self.size_bytes_max),
+            ("storage.min_free", *free_bytes_min != self.free_bytes_min),
+            ("storage.durability", *durability != self.durability),
+        ];
+        changes.settings.extend(differ.iter().filter(|(_, differs)| *differs).map(|(key, _)| *key));
+        Self { dir: self.dir.clone(), ..next }
+    }
+}
+
+fn compare(
+    now: &BTreeMap<EndpointName, Arc<Endpoint>>,
+    next: &BTreeMap<EndpointName, Arc<Endpoint>>,
+    changes: &mut Changes,
+) {
+    for (name, endpoint) in next {
+        match now.get(name) {
+            None => changes.added.push(name.clone()),
+            Some(before) if !before.is_like(endpoint) => changes.changed.push(name.clone()),
+            Some(_) => {}
+        }
+    }
+    changes.removed.extend(now.keys().filter(|name| !next.contains_key(*name)).cloned());
+}
+
+fn same_tokens(now: &[Token], next: &[Token]) -> bool {
+    let same = |one: &Token, other: &Token| {
+        one.name == other.name && one.scope == other.scope && one.secret.ct_eq(other.secret.expose())
+    };
+    now.len() == next.len() && now.iter().zip(next).all(|(one, other)| same(one, other))
+}
+
+impl Endpoint {
+    /// Whether a delivery to `other` is one to this endpoint in every respect. Secrets are compared in constant time.
+    #[must_use]
+    pub fn is_like(&self, other: &Self) -> bool {
+        let Self {
+            name,
+            url,
+            events,
+            signing,
+            format,
+            headers,
+            permanent,
+            tls: _,
+            timeout_ms,
+            in_flight_max: _,
+            retry,
+            allow_networks: _,
+            response_bytes_max,
+            order,
+            on_dead,
+            rate_limit,
+            breaker,
+            disable_after_ms,
+        } = self;
+        self.connects_like(other)
+            && (name, url, events) == (&other.name, &other.url, &other.events)
+            && (format, permanent) == (&other.format, &other.permanent)
+            && (timeout_ms, response_bytes_max) == (&other.timeout_ms, &other.response_bytes_max)
+            && (order, on_dead, rate_limit) == (&other.order, &other.on_dead, &other.rate_limit)
+            && (breaker, disable_after_ms) == (&other.breaker, &other.disable_after_ms)
+            && *retry == other.retry
+            && same_headers(headers, &other.headers)
+            && sign_alike(signing, &other.signing)
+    }
+
+    /// Whether a connection that was made to this endpoint may serve `other`: it goes to the same place under the same
+    /// rules.
+    #[must_use]
+    pub fn connects_like(&self, other: &Self) -> bool {
+        self.url.origin() == other.url.origin()
+            && self.in_flight_max == other.in_flight_max
+            && self.allow_networks == other.allow_networks
+            && match (&self.tls, &other.tls) {
+                (None, None) => true,
+                (Some(one), Some(other)) => one.is_like(other),
+                _ => false,
+            }
+    }
+}
+
+/// The values may hold credentials.
+fn same_headers(now: &[(HeaderName, HeaderValue)], next: &[(HeaderName, HeaderValue)]) -> bool {
+    let same = |one: &(HeaderName, HeaderValue), other: &(HeaderName, HeaderValue)| {
+        one.0 == other.0 && bool::from(one.1.as_bytes().ct_eq(other.1.as_bytes()))
+    };
+    now.len() == next.len() && now.iter().zip(next).all(|(one, other)| same(one, other))
+}
+
+impl EndpointTls {
+    fn is_like(&self, other: &Self) -> bool {
+        let Self { ca, client } = self;
+        *ca == other.ca
+            && match (client, &other.client) {
+                (None, None) => true,
+                (Some((chain, key)), Some((other_chain, other_key))) => {
+                    chain == other_chain && bool::from(key.secret_der().ct_eq(other_key.secret_der()))
+                }
+                _ => false,
+            }
+    }
+}

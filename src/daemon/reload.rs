@@ -1,0 +1,214 @@
+//! Another config in the place of the one in force, while everything goes on.
+//!
+//! One task owns the config in force and takes one wish after another. Everything that can fail is done before anything is
+//! changed, so that a config is in force whole or not at all:
+//!
+//! 1. Read the file and all that it names, once; compare it with the config in force; make ready for its endpoints.
+//! 2. The courier first, so that the dispatcher never starts an attempt that the courier knows nothing of; then the
+//!    dispatcher, so that an event that is accepted for an endpoint finds its lane open; then outbox and API. Attempts and
+//!    requests under way end as they began.
+//!
+//! What TLS on the listeners will need belongs in [`Prepared`]: the certificates are read with the config, and what is made
+//! of them is put to use with the rest.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::api::{ReloadAsk, ReloadError, Reloaded, Snapshots};
+use crate::clock::SharedClock;
+use crate::config::{Changes, Config, Storage, process_env};
+use crate::deliver::{self, HttpCourier};
+use crate::dispatch::Control;
+use crate::limits::{ENDPOINT_NAMES_MET_MAX, RELOAD_READ_MS_MAX};
+use crate::model::roster::Roster;
+use crate::observe::Metrics;
+use crate::observe::happening::{ConfigRefused, ConfigReloaded};
+use crate::outbox::{Outbox, StorageSettings};
+
+/// Who reloads.
+#[derive(Debug)]
+pub(super) struct Reloader {
+    /// The file that the config was read from.
+    pub(super) file: Option<PathBuf>,
+    /// The config in force.
+    pub(super) config: Arc<Config>,
+    pub(super) roster: Arc<Roster>,
+    pub(super) clock: SharedClock,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) courier: Arc<HttpCourier>,
+    pub(super) control: Control,
+    pub(super) outbox: Outbox,
+    pub(super) front: Arc<Snapshots>,
+}
+
+/// A config that can be put in force, with what was made for it.
+#[derive(Debug)]
+struct Prepared {
+    config: Config,
+    changes: Changes,
+    courier: deliver::Prepared,
+}
+
+impl Reloader {
+    /// Takes one wish after another until `stop` is cancelled.
+    pub(super) async fn run(mut self, mut asked: mpsc::Receiver<ReloadAsk>, stop: CancellationToken) {
+        loop {
+            let ask = tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                ask = asked.recv() => ask,
+            };
+            let Some(ask) = ask else { return };
+            let prepared = tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                prepared = self.prepare() => prepared,
+            };
+            let outcome = match prepared {
+                Ok((file, prepared)) => self.apply(&file, prepared).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = &outcome {
+                ConfigRefused { faults: &error.lines() }.tell(&self.metrics);
+            }
+            if let Some(reply) = ask.reply {
+                // Whoever asked may have gone away; it is in the log.
+                let _ = reply.send(outcome);
+            }
+        }
+    }
+
+    /// Everything that can fail. Nothing is changed yet.
+    async fn prepare(&self) -> Result<(PathBuf, Prepared), ReloadError> {
+        let file = self.file.clone().ok_or(ReloadError::NoFile)?;
+        let deadline = self.clock.sleep_until(self.clock.mono().plus_ms(RELOAD_READ_MS_MAX));
+        let next = tokio::select! {
+            next = load(file.clone()) => next?,
+            () = deadline => return Err(ReloadError::TooSlow),
+        };
+        let (config, changes) = self.config.renewed(next);
+        check_names(&self.roster, &config, &changes)?;
+        let courier = self.courier.prepare(config.endpoints.values())?;
+        Ok((file, Prepared { config, changes, courier }))
+    }
+
+    /// Puts a config in force. Only a daemon that stops has a part that says no, and then nobody is served by it any more.
+    async fn apply(&mut self, file: &Path, prepared: Prepared) -> Result<Reloaded, ReloadError> {
+        let Prepared { config, changes, courier } = prepared;
+        let config = Arc::new(config);
+        self.courier.adopt(courier);
+        let endpoints = config.endpoints.values().cloned().collect();
+        self.control.reload(endpoints).await.map_err(|_| ReloadError::Stopping)?;
+        self.outbox.configure(settings(&config.storage)).await;
+        self.front.adopt(&config);
+        let warnings = config.warnings.clone();
+        self.config = config;
+        ConfigReloaded { file, changes: &changes, warnings: &warnings, at: self.clock.wall() }.tell(&self.metrics);
+        Ok(Reloaded { changes, warnings })
+    }
+}
+
+/// Reads a config with all that it names, off the runtime's threads.
+async fn load(file: PathBuf) -> Result<Config, ReloadError> {
+    let loading = tokio::task::spawn_blocking(move || Config::load(&file, &process_env));
+    match loading.await {
+        Ok(loaded) => Ok(loaded?),
+        Err(panic) => Err(ReloadError::Panicked(panic.to_string())),
+    }
+}
+
+/// Whether there are numbers left for the endpoints that are new.
+fn check_names(roster: &Roster, config: &Config, changes: &Changes) -> Result<(), ReloadError> {
+    let met = roster.count_with(config.endpoints.keys());
+    if !changes.added.is_empty() && met > ENDPOINT_NAMES_MET_MAX {
+        return Err(ReloadError::TooManyNames { met });
+    }
+    Ok(())
+}
+
+/// What of `[storage]` may change while the outbox is open.
+fn settings(storage: &Storage) -> StorageSettings {
+    StorageSettings {
+        retention_ms: storage.retention_ms,
+        size_bytes_max: storage.size_bytes_max,
+        free_bytes_min: storage.free_bytes_min,
+        durability: storage.durability,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat};
+
+    use super::*;
+    use crate::api::Reloads;
+    use crate::clock::{ManualClock, ManualHandle, UnixMs};
+    use crate::daemon::{Daemon, DaemonOptions};
+    use crate::model::text::EndpointName;
+
+    fn config(dir: &Path, lines: &str) -> Config {
+        let text = format!("[api]\nlisten = \"127.0.0.1:0\"\n[storage]\ndir = {:?}\n{lines}", dir.join("data"));
+        std::fs::write(dir.join("webhookd.toml"), &text).unwrap();
+        Config::parse(&text, "webhookd.toml", dir, &|_| None).unwrap()
+    }
+
+    const ENDPOINT: &str = "[endpoint.a]\nurl = \"https://a.example.com/\"\nsign = \"none\"\n";
+
+    #[test]
+    fn new_names_are_taken_as_long_as_there_are_numbers() {
+        let dir = tempfile::tempdir().unwrap();
+        let (before, roster) = (config(dir.path(), ""), Roster::shared());
+        let (after, changes) = before.renewed(config(dir.path(), ENDPOINT));
+        for n in 1..ENDPOINT_NAMES_MET_MAX {
+            roster.number(&EndpointName::parse(&format!("old-{n}")).unwrap());
+        }
+        assert!(check_names(&roster, &after, &changes).is_ok());
+        roster.number(&EndpointName::parse("one-more").unwrap());
+        let error = check_names(&roster, &after, &changes).unwrap_err();
+        assert!(matches!(error, ReloadError::TooManyNames { met } if met == ENDPOINT_NAMES_MET_MAX + 1), "{error:?}");
+        // One that was met before needs no new number, and a config without new ones none at all.
+        let known = Roster::shared();
+        known.number(&EndpointName::parse("a").unwrap());
+        assert!(check_names(&known, &after, &changes).is_ok());
+        let (same, none) = after.renewed(config(dir.path(), ENDPOINT));
+        assert!(check_names(&roster, &same, &none).is_ok());
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_file_that_hangs_is_given_up_and_the_next_reload_works() {
+        let dir = tempfile::tempdir().unwrap();
+        let clock = ManualClock::at(UnixMs(1_700_000_000_000));
+        let options = DaemonOptions {
+            clock: Arc::new(ManualHandle(Arc::clone(&clock))),
+            seed: 1,
+            config_file: Some(dir.path().join("webhookd.toml")),
+        };
+        let daemon = Daemon::start(Arc::new(config(dir.path(), ENDPOINT)), options).await.unwrap();
+        let good = std::fs::read_to_string(dir.path().join("webhookd.toml")).unwrap();
+        let pipe = dir.path().join("pipe");
+        mknodat(CWD, &pipe, FileType::Fifo, Mode::RWXU, 0).unwrap();
+        let secret = "[endpoint.b]\nurl = \"https://b.example.com/\"\nsecret = { file = \"pipe\" }\n";
+        std::fs::write(dir.path().join("webhookd.toml"), format!("{good}{secret}")).unwrap();
+        let reloads: Reloads = daemon.reloads.clone();
+        let time = async {
+            // It can be opened so once somebody reads it.
+            let held = loop {
+                match rustix::fs::open(&pipe, OFlags::WRONLY | OFlags::NONBLOCK, Mode::empty()) {
+                    Ok(held) => break held,
+                    Err(_) => tokio::task::yield_now().await,
+                }
+            };
+            clock.advance_ms(RELOAD_READ_MS_MAX);
+            held
+        };
+        let (refused, held) = tokio::join!(reloads.reload(), time);
+        assert!(matches!(refused, Err(ReloadError::TooSlow)), "{refused:?}");
+        std::fs::write(dir.path().join("webhookd.toml"), good).unwrap();
+        assert!(reloads.reload().await.unwrap().changes.is_empty());
+        drop(held);
+        daemon.stop(0).await;
+    }
+}
