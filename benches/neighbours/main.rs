@@ -11,7 +11,8 @@
 //!   turns. The sink knows in which order the events of a key were accepted, and counts those that come out of it.
 //! - `recovery`: an endpoint is down while 200,000 events pile up; then it comes back. What was asked of it while it was down, and
 //!   how it is found well again and drains. `breaker = { failures = 20, cooldown = "1s", max_cooldown = "5s" }`, so that a run takes
-//!   a minute; by default probes are up to ten minutes apart.
+//!   a minute; by default probes are up to ten minutes apart. A delivery that has failed is due again after 5 s and then every 10 s;
+//!   by default those that were probes twice would be waited for five minutes and more.
 //!
 //! Environment, for all: `BENCH_CONNECTIONS` (64 of the producers), `BENCH_BYTES` (1024 an event), `BENCH_DIR` (where the data
 //! folder goes; by default below `target/`), `BENCH_ROUNDS` (2: how often each run of a scene is made, not of `recovery`).
@@ -19,7 +20,7 @@
 //! to all of them), `BENCH_BREAKER` (`off`: the neighbours have none).
 //! `order`: `BENCH_SECONDS` (10), `BENCH_KEYS` (1000,1000000).
 //! `recovery`: `BENCH_EVENTS` (200000), `BENCH_DOWN_SECONDS` (20: how much longer it is down once all have piled up), `BENCH_ANSWER_MS`
-//! (1: how long the endpoint takes to answer), `BENCH_ORDER` (`none`; `key` with the first of `BENCH_KEYS`, `strict`).
+//! (1: how long the endpoint takes to answer, which bounds how fast it drains; 0: at once), `BENCH_ORDER` (`none`; `key` with the first of `BENCH_KEYS`, `strict`).
 #![allow(clippy::unwrap_used, reason = "a benchmark may unwrap")]
 #![allow(clippy::disallowed_methods, reason = "a benchmark lives on the machine's clock and owns its runtime")]
 
@@ -77,6 +78,7 @@ impl Options {
         if keys.is_empty() {
             return Err("BENCH_KEYS: expected numbers separated by commas".into());
         }
+        let answer_ms = text("BENCH_ANSWER_MS").and_then(|text| text.parse().ok()).unwrap_or(1);
         Ok(Self {
             healthy_time: seconds("BENCH_SECONDS", 60, 600),
             order_time: seconds("BENCH_SECONDS", 10, 120),
@@ -90,7 +92,7 @@ impl Options {
             keys,
             events: number("BENCH_EVENTS", 200_000, EVENTS_MAX),
             down: seconds("BENCH_DOWN_SECONDS", 20, 600),
-            answer: Duration::from_millis(number("BENCH_ANSWER_MS", 1, 10_000) as u64),
+            answer: Duration::from_millis(answer_ms.min(10_000)),
             order,
             dir: folder("BENCH_DIR"),
         })

@@ -77,7 +77,9 @@ impl Outage {
         let under_way = self.in_flight.fetch_add(1, Ordering::Relaxed) + 1;
         self.in_flight_max.fetch_max(under_way, Ordering::Relaxed);
         self.sequence.receive(n);
-        tokio::time::sleep(self.answer).await;
+        if !self.answer.is_zero() {
+            tokio::time::sleep(self.answer).await;
+        }
         self.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 

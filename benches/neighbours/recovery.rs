@@ -21,6 +21,8 @@ const FIRST_MAX: Duration = Duration::from_secs(60);
 const STALL_MAX: Duration = Duration::from_secs(60);
 /// How long it may take to drain.
 const DRAIN_MAX: Duration = Duration::from_secs(1200);
+/// Waits of 10 s in the schedule of retries: it outlasts the longest time that the endpoint may be down.
+const RETRIES: usize = 90;
 /// Time between two looks.
 const PAUSE: Duration = Duration::from_millis(5);
 /// The moments after the first delivery of which a row is told, in milliseconds.
@@ -29,8 +31,12 @@ const ROWS_MS: [u64; 12] = [10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_0
 pub(crate) async fn run(options: &Options) -> Result<(), Failure> {
     let rules = "breaker = { failures = 20, cooldown = \"1s\", max_cooldown = \"5s\" }";
     println!(
-        "\nrecovery: {} events of {} bytes for an endpoint that is down, order = \"{}\", {rules}",
-        options.events, options.bytes, options.order
+        "\nrecovery: {} events of {} bytes for an endpoint that is down, order = \"{}\", {rules}, retry = [\"5s\", \"10s\", …]; \
+         once back it takes {} ms to answer",
+        options.events,
+        options.bytes,
+        options.order,
+        options.answer.as_millis()
     );
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?.to_string();
@@ -40,7 +46,8 @@ pub(crate) async fn run(options: &Options) -> Result<(), Failure> {
     let sequence = Sequence::new(looked_at, Arc::clone(&times));
     let outage = Outage::new(options.answer, Arc::clone(&sequence));
     let _serving = outage.serve(listener);
-    let lines = format!("order = \"{}\"\n{rules}", options.order);
+    let retry = format!("retry = [\"5s\", {}\"24h\"]", "\"10s\", ".repeat(RETRIES));
+    let lines = format!("order = \"{}\"\n{rules}\n{retry}", options.order);
     let daemon = Daemon::on_empty_folder(&options.dir, &Settings::default().endpoint("sink", &address, &lines)).await?;
 
     let shape = Shape::new(options.bytes).with_keys(keys);
