@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 
-use crate::daemon::{Daemon, Setting};
-use crate::load::Load;
+use crate::harness::Failure;
+use crate::harness::daemon::Daemon;
+use crate::harness::pile::Pile;
+use crate::harness::shape::Shape;
 use crate::receiver::{self, Received};
 use crate::watch::{self, Watch};
-use crate::{Failure, Options};
+use crate::{Options, Setting};
 
 /// So that generations go while the scene runs.
 const RETENTION_SECS: u64 = 10;
@@ -27,8 +29,8 @@ pub(crate) async fn run(options: &Options) -> Result<(), Failure> {
     let received = Received::new(events, true);
     let _sink = receiver::serve(listener, Arc::clone(&received));
     let setting = Setting { sink, retry_secs: 5, retention_secs: RETENTION_SECS, jitter: 0.0 };
-    let daemon = Daemon::on_empty_folder(options, &setting).await?;
-    let load = Load::new(events, options.bytes, options.batch);
+    let daemon = Daemon::on_empty_folder(&options.dir, &setting.settings()).await?;
+    let load = Pile::new(events, options.batch, Shape::new(options.bytes));
     let mut watch = Watch::new(&daemon, events.div_ceil(ROWS));
 
     let posting = async {
@@ -41,7 +43,7 @@ pub(crate) async fn run(options: &Options) -> Result<(), Failure> {
         };
         let through = Arc::clone(&received);
         let hold = move |accepted: usize| accepted.saturating_sub(through.count()) > live + live / 10;
-        let posted = load.post(options, &daemon.address, accepted, hold).await;
+        let posted = load.post(&daemon.address, options.connections, accepted, hold).await;
         received.release();
         posted
     };

@@ -21,20 +21,19 @@
 #![allow(clippy::disallowed_methods, reason = "a benchmark lives on the machine's clock and owns its runtime")]
 
 mod cycle;
-mod daemon;
-mod load;
-#[path = "../machine/mod.rs"]
-mod machine;
+#[path = "../harness/mod.rs"]
+mod harness;
 mod pile;
 mod receiver;
 mod scatter;
 mod start;
 mod watch;
 
-use std::error::Error;
 use std::path::PathBuf;
 
-type Failure = Box<dyn Error + Send + Sync>;
+use harness::Failure;
+use harness::daemon::Settings;
+use harness::environment::{folder, number, numbers, text};
 
 /// Most events of one scene: the room for what is received of them is set aside beforehand.
 const EVENTS_MAX: usize = 20_000_000;
@@ -55,24 +54,39 @@ struct Options {
 
 impl Options {
     fn read() -> Self {
-        let text = |name: &str| std::env::var(name).ok();
-        let number = |name: &str, default: usize, most: usize| {
-            text(name).and_then(|text| text.parse().ok()).unwrap_or(default).clamp(1, most)
-        };
-        let start = text("BACKLOG_START").unwrap_or_else(|| "1000,100000,1000000".to_owned());
-        let dir = std::env::var_os("BACKLOG_DIR").map_or_else(|| env!("CARGO_TARGET_TMPDIR").into(), PathBuf::from);
         Self {
             cycle: number("BACKLOG_CYCLE", 2_000_000, EVENTS_MAX),
             live: number("BACKLOG_LIVE", 10_000, EVENTS_MAX),
             pile: number("BACKLOG_PILE", 1_000_000, EVENTS_MAX),
             scatter: number("BACKLOG_SCATTER", 500_000, EVENTS_MAX),
-            start: start.split(',').filter_map(|n| n.trim().parse().ok()).map(|n: usize| n.min(EVENTS_MAX)).collect(),
+            start: numbers("BACKLOG_START", "1000,100000,1000000", EVENTS_MAX),
             ten_million: text("BACKLOG_TEN_MILLION").is_some_and(|value| value == "1"),
             bytes: number("BACKLOG_BYTES", 1024, 512 * 1024),
             connections: number("BACKLOG_CONNECTIONS", 64, 4096),
             batch: number("BACKLOG_BATCH", 1, 1000),
-            dir,
+            dir: folder("BACKLOG_DIR"),
         }
+    }
+}
+
+/// What a scene asks of its daemon.
+struct Setting {
+    sink: String,
+    retry_secs: u64,
+    retention_secs: u64,
+    /// By what share a retry comes earlier or later.
+    jitter: f64,
+}
+
+impl Setting {
+    fn settings(&self) -> Settings {
+        // What a backlog costs that is tried all the same; what a breaker spares is told by the bench `neighbours`.
+        Settings::default()
+            .endpoint("sink", &self.sink, "breaker = \"off\"")
+            .storage("max_size = \"100GiB\"")
+            .storage(&format!("retention = \"{}s\"", self.retention_secs))
+            .delivery(&format!("retry = [\"{}s\", \"24h\"]", self.retry_secs))
+            .delivery(&format!("jitter = {:.2}", self.jitter))
     }
 }
 
@@ -80,7 +94,7 @@ fn main() -> Result<(), Failure> {
     let options = Options::read();
     let scenes: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
     let wanted = |scene: &str| scenes.is_empty() || scenes.iter().any(|name| name == scene);
-    println!("{}", machine::machine(&options.dir));
+    println!("{}", harness::machine::machine(&options.dir));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         if wanted("cycle") {

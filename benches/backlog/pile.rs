@@ -5,11 +5,13 @@ use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
 
-use crate::daemon::{Daemon, Setting, Usage};
-use crate::load::Load;
+use crate::harness::Failure;
+use crate::harness::daemon::{Daemon, Usage};
+use crate::harness::pile::Pile;
+use crate::harness::shape::Shape;
 use crate::receiver::{self, Received};
 use crate::watch::{self, Watch};
-use crate::{Failure, Options};
+use crate::{Options, Setting};
 
 /// Long enough that generations are sealed when they are full, and not for their age.
 const RETENTION_SECS: u64 = 60;
@@ -28,11 +30,11 @@ pub(crate) async fn run(options: &Options) -> Result<(), Failure> {
     let sink = listener.local_addr()?.to_string();
     drop(listener);
     let setting = Setting { sink: sink.clone(), retry_secs, retention_secs: RETENTION_SECS, jitter: 0.0 };
-    let mut daemon = Daemon::on_empty_folder(options, &setting).await?;
-    let load = Load::new(events, options.bytes, options.batch);
+    let mut daemon = Daemon::on_empty_folder(&options.dir, &setting.settings()).await?;
+    let load = Pile::new(events, options.batch, Shape::new(options.bytes));
     let begin = Instant::now();
     let mut watch = Watch::new(&daemon, events.div_ceil(ROWS));
-    let posting = load.post(options, &daemon.address, |_| {}, |_| false);
+    let posting = load.post(&daemon.address, options.connections, |_| {}, |_| false);
     let (posted, (took, _)) = tokio::join!(posting, watch.until(events, || load.accepted()));
     posted?;
     println!(

@@ -1,18 +1,13 @@
 //! Where the daemon delivers to: a receiver that answers when it is let, and knows what it has had.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
-use bytes::Bytes;
-use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper::{Request, Response};
-use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+
+use crate::harness::sink;
 
 /// What was received, one bit an event.
 pub(crate) struct Received {
@@ -58,38 +53,21 @@ impl Received {
         self.repeats.load(Ordering::Relaxed)
     }
 
-    async fn take(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
-        let id = request.headers().get("webhook-id").and_then(|value| value.to_str().ok());
-        let n = id.and_then(|id| id.strip_prefix("b-")).and_then(|n| n.parse::<usize>().ok());
-        let _ = request.into_body().collect().await;
+    async fn take(self: Arc<Self>, n: usize) {
         if self.held.load(Ordering::Relaxed)
             && let Ok(turn) = self.turns.acquire().await
         {
             turn.forget();
         }
-        if let Some(word) = n.and_then(|n| self.bits.get(n / 64)) {
-            let bit = 1 << (n.unwrap_or(0) % 64);
+        if let Some(word) = self.bits.get(n / 64) {
+            let bit = 1 << (n % 64);
             let known = word.fetch_or(bit, Ordering::Relaxed) & bit != 0;
             if known { &self.repeats } else { &self.count }.fetch_add(1, Ordering::Relaxed);
         }
-        Ok(Response::new(Full::new(Bytes::new())))
     }
 }
 
 /// Serves until it is dropped.
 pub(crate) fn serve(listener: TcpListener, received: Arc<Received>) -> JoinSet<()> {
-    let mut sink = JoinSet::new();
-    sink.spawn(async move {
-        let mut connections = JoinSet::new();
-        loop {
-            let Ok((stream, _)) = listener.accept().await else { continue };
-            let _ = stream.set_nodelay(true);
-            let received = Arc::clone(&received);
-            let service = service_fn(move |request| Arc::clone(&received).take(request));
-            connections
-                .spawn(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service));
-            while connections.try_join_next().is_some() {}
-        }
-    });
-    sink
+    sink::serve(listener, move |n| Arc::clone(&received).take(n))
 }

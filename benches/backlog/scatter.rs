@@ -6,11 +6,14 @@ use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
 
-use crate::daemon::{Daemon, Setting};
-use crate::load::{Load, Producer};
+use crate::harness::Failure;
+use crate::harness::connection::Connection;
+use crate::harness::daemon::Daemon;
+use crate::harness::pile::Pile;
+use crate::harness::shape::Shape;
 use crate::receiver::{self, Received};
 use crate::watch::Watch;
-use crate::{Failure, Options};
+use crate::{Options, Setting};
 
 const RETENTION_SECS: u64 = 60;
 /// The pile must be complete before the first retry is due: so many events a second at least.
@@ -33,9 +36,9 @@ pub(crate) async fn run(options: &Options) -> Result<(), Failure> {
     let sink = listener.local_addr()?.to_string();
     drop(listener);
     let setting = Setting { sink: sink.clone(), retry_secs, retention_secs: RETENTION_SECS, jitter: JITTER };
-    let daemon = Daemon::on_empty_folder(options, &setting).await?;
-    let load = Load::new(events, options.bytes, options.batch);
-    load.post(options, &daemon.address, |_| {}, |_| false).await?;
+    let daemon = Daemon::on_empty_folder(&options.dir, &setting.settings()).await?;
+    let load = Pile::new(events, options.batch, Shape::new(options.bytes));
+    load.post(&daemon.address, options.connections, |_| {}, |_| false).await?;
     let received = Received::new(events, false);
     let _sink = receiver::serve(TcpListener::bind(&sink).await?, Arc::clone(&received));
     while received.count() == 0 {
@@ -68,12 +71,19 @@ pub(crate) async fn run(options: &Options) -> Result<(), Failure> {
 
 /// Posts one event after another until it is over; returns how long each was waited for.
 async fn trickle(address: &str, bytes: usize, over: &AtomicBool) -> Result<Vec<Duration>, Failure> {
-    let mut producer = Producer::connect(address).await?;
-    let payload = "x".repeat(bytes);
+    let mut connection = Connection::to(address).await?;
+    // The receiver does not count these.
+    let shape = Shape::new(bytes).named("one", "bench.one");
+    let mut body = String::new();
     let mut waits = Vec::new();
     while !over.load(Ordering::Relaxed) || waits.is_empty() {
         let asked = Instant::now();
-        producer.post_one(waits.len(), &payload).await?;
+        body.clear();
+        shape.write(waits.len(), &mut body);
+        match connection.post("/v1/events", &body).await? {
+            202 => (),
+            other => return Err(format!("an event was answered {other}").into()),
+        }
         waits.push(asked.elapsed());
         tokio::time::sleep(PAUSE).await;
     }

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use crate::daemon::{Daemon, Setting, Usage};
-use crate::load::Load;
-use crate::{Failure, Options};
+use crate::harness::Failure;
+use crate::harness::daemon::{Daemon, Usage};
+use crate::harness::pile::Pile;
+use crate::harness::shape::Shape;
+use crate::{Options, Setting};
 
 const DAY_SECS: u64 = 24 * 3600;
 /// Events in a request while the backlog is made: it is not what is measured here.
@@ -29,10 +31,10 @@ async fn backlog(options: &Options, events: usize, bytes: usize) -> Result<(), F
     // Nobody listens there.
     let sink = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
     let setting = Setting { sink, retry_secs: DAY_SECS, retention_secs: DAY_SECS, jitter: 0.0 };
-    let mut daemon = Daemon::on_empty_folder(options, &setting).await?;
-    let load = Load::new(events, bytes, BATCH);
+    let mut daemon = Daemon::on_empty_folder(&options.dir, &setting.settings()).await?;
+    let load = Pile::new(events, BATCH, Shape::new(bytes));
     let begin = std::time::Instant::now();
-    load.post(options, &daemon.address, |_| {}, |_| false).await?;
+    load.post(&daemon.address, options.connections, |_| {}, |_| false).await?;
     let posted = begin.elapsed();
     let peak = daemon.memory().peak_kib / 1024;
     daemon.kill();

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use crate::daemon::{Daemon, Usage};
-use crate::machine::Memory;
+use crate::harness::daemon::{Daemon, Usage};
+use crate::harness::machine::Memory;
 
 /// Time between two looks.
 const PAUSE: Duration = Duration::from_millis(200);

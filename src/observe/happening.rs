@@ -106,7 +106,7 @@ impl StorageRunsLow {
             reason,
             bytes,
             bytes_limit,
-            "the storage runs low: at the limit new events are refused with 503; make room, or change the limit in [storage]"
+            "the storage runs low: at its limit events are turned away with 503; make room, or change the limit in [storage]"
         );
     }
 }

@@ -35,7 +35,8 @@
 //!
 //! # Operation
 //! One thread writes (`writer.rs`, `settling.rs`); while it syncs, the next commit gathers in its bounded queue. Once a
-//! second it keeps house (`housekeeping.rs`): seals, summarises, removes, mends, judges whether there is room (`room.rs`).
+//! second it keeps house (`housekeeping.rs`): seals, summarises, removes, mends, writes what was noted of endpoints
+//! (`endpoints.rs`), judges whether there is room (`room.rs`) and whether it runs out (`low.rs`).
 //! Two threads read (`readers.rs`). Fresh events go from the writer to the scheduler in memory, over the channel of
 //! [`Opened::news`].
 //!

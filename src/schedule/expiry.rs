@@ -49,7 +49,7 @@ impl Expiry {
 
     /// The breaker has other rules, or there is another retry schedule. Nothing is known of what is ready.
     pub(super) fn change(&mut self, waits_ms: &[u64], breaker: Option<BreakerRules>, now: MonoMs) {
-        let open = self.open.take().map(|open| Open { earliest: now, ..open });
+        let open = self.open.take().map(|open| Open { earliest: now, rest_until: now, ..open });
         *self = Self { open, ..Self::new(waits_ms, breaker) };
     }
 

@@ -32,14 +32,20 @@ impl Free {
 
     /// Takes in a delivery that is due. Returns the one that it takes the place of, where it was there already.
     pub(super) fn put(&mut self, waiting: Waiting, expiry: &mut Expiry, now: MonoMs) -> Option<Waiting> {
+        let event = waiting.event;
+        let is_youngest = self.rising.back().is_none_or(|last| last.event < event);
+        let there = self.expired.remove(&event).or_else(|| self.returned.remove(&event));
+        if !is_youngest && let Some(rising) = self.rising.find_mut(|other| other.event.cmp(&event)) {
+            return Some(std::mem::replace(rising, waiting));
+        }
         if expiry.has_expired(waiting.due, waiting.progress.tries, now) {
-            return self.expired.insert(waiting.event, waiting);
-        }
-        if self.rising.back().is_none_or(|last| last.event < waiting.event) {
+            self.expired.insert(event, waiting);
+        } else if is_youngest {
             self.rising.push(waiting);
-            return None;
+        } else {
+            self.returned.insert(event, waiting);
         }
-        self.returned.insert(waiting.event, waiting)
+        there
     }
 
     /// The ready one that was accepted first.
@@ -66,7 +72,8 @@ impl Free {
     /// Finds what has expired.
     pub(super) fn sweep(&mut self, expiry: &mut Expiry, now: MonoMs) {
         let mut is_expired = |waiting: &Waiting| expiry.has_expired(waiting.due, waiting.progress.tries, now);
-        self.rising.take_if(&mut is_expired, |waiting| drop(self.expired.insert(waiting.event, waiting)));
+        let expired = &mut self.expired;
+        self.rising.take_if(&mut is_expired, |waiting| expired.extend([(waiting.event, waiting)]));
         self.expired.extend(self.returned.extract_if(.., |_, waiting| is_expired(waiting)));
     }
 

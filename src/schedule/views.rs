@@ -76,7 +76,7 @@ impl Schedule {
     /// the endpoint is resumed, or its generation is gone.
     #[must_use]
     pub fn blocked(&self, endpoint: EndpointNo) -> usize {
-        self.lane(endpoint).map_or(0, |lane| lane.queue.blocked())
+        self.lane(endpoint).filter(|lane| lane.gates.has_rules()).map_or(0, |lane| lane.queue.blocked())
     }
 
     /// Bytes of fresh events that are kept in memory for their first attempt.

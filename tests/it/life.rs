@@ -12,8 +12,8 @@ fn a_restart_recovers_everything_pending() {
     let receiver = Receiver::answering(|_| Answer::status(500));
     let mut daemon = Setup::new()
         .delivery("retry = [\"1s\", \"1s\", \"1s\", \"1s\", \"1s\", \"1s\", \"1s\", \"1s\"]")
-        .endpoint("one", &receiver.url("/one"), "format = \"raw\"")
-        .endpoint("two", &receiver.url("/two"), "format = \"raw\"")
+        .endpoint("one", &receiver.url("/one"), "format = \"raw\"\nbreaker = \"off\"")
+        .endpoint("two", &receiver.url("/two"), "format = \"raw\"\nbreaker = \"off\"")
         .start();
     let events: Vec<_> = (0..300).map(|n| format!(r#"{{"id":"e-{n}","type":"a","data":{n}}}"#)).collect();
     daemon.client().post("/v1/events/batch", format!("[{}]", events.join(","))).expect(202);

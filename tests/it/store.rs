@@ -91,8 +91,8 @@ fn furnished() -> (Receiver, Daemon) {
     });
     let mut daemon = Setup::new()
         .endpoint("well", &receiver.url("/well"), "format = \"raw\"")
-        .endpoint("ill", &receiver.url("/ill"), "retry = [\"1ms\"]\nevents = [\"*\", \"!later.*\"]")
-        .endpoint("slow", &receiver.url("/slow"), "retry = [\"1h\"]\nevents = [\"*\", \"!later.*\"]")
+        .endpoint("ill", &receiver.url("/ill"), "breaker = \"off\"\nretry = [\"1ms\"]\nevents = [\"*\", \"!later.*\"]")
+        .endpoint("slow", &receiver.url("/slow"), "breaker = \"off\"\nretry = [\"1h\"]\nevents = [\"*\", \"!later.*\"]")
         .start();
     let client = daemon.client();
     for n in 0..40 {

@@ -182,7 +182,7 @@ async fn endpoints_are_shown_paused_resumed_and_pinged() {
     assert_eq!(shown["events"], serde_json::json!(["invoice.*", "!invoice.draft"]));
     assert_eq!(
         (shown["state"].as_str(), &shown["reason"], &shown["breaker"]),
-        (Some("paused"), &Value::Null, &Value::Null)
+        (Some("paused"), &Value::Null, &Value::from("closed"))
     );
     assert_eq!(
         (shown["backlog"].as_u64(), &shown["success_rate"], &shown["last_error"]),

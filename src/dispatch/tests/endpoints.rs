@@ -82,16 +82,16 @@ async fn what_is_past_its_schedule_while_the_breaker_is_open_dies_without_a_requ
     let names: Vec<String> = (0..60).map(|n| format!("e{n}")).collect();
     run.post_all(&names.iter().map(String::as_str).collect::<Vec<_>>(), START).await;
     run.await_health(is_open).await;
-    for _ in 0..2 * HOUR_MS / 30_000 + 4 {
+    for _ in 0..2 * HOUR_MS / 30_000 {
         assert_eq!(run.stored("e59").await.deliveries[0].standing, Standing::Pending { next_at: START });
         world.clock.advance_ms(30_000);
         run.idle().await;
     }
+    // The look for what has expired comes within a minute.
+    world.clock.advance_ms(60_000);
     while run.stored("e59").await.deliveries[0].standing != Standing::Dead(DeadReason::BreakerOpen) {
-        world.clock.advance_ms(1_000);
-        run.idle().await;
+        tokio::task::yield_now().await;
     }
-    assert!(world.network.clock.mono().0 <= 2 * HOUR_MS + 300_000, "{:?}", world.network.clock.mono());
     assert!(run.stored("e59").await.deliveries[0].attempts.is_empty());
     let probes = world.tried().len();
     assert!((2..=40).contains(&probes), "{probes} requests in two hours");

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::check::{self, Carving, Fault, START};
+use super::endpoint_line;
 use super::histories::{self, Histories};
 use super::line::{self, Delivery};
 use super::{OfflineError, Progress, cannot_read, open};
@@ -83,7 +84,7 @@ impl Exporting<'_> {
         };
         for (name, record) in records {
             self.line.clear();
-            let written = line::write_endpoint(&mut self.line, &name, &record);
+            let written = endpoint_line::write(&mut self.line, &name, &record);
             self.put(written)?;
             self.done.endpoints += 1;
         }

@@ -12,11 +12,12 @@ use serde::de::{self, IgnoredAny, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
+use super::endpoint_line::EndpointLine;
 use crate::clock::UnixMs;
 use crate::limits;
 use crate::model::attempt::{Attempt, AttemptError};
 use crate::model::delivery::{DeadReason, DeliveryState, Progress, Standing};
-use crate::model::endpoint::{DisabledReason, EndpointRecord, EndpointState, Failing, OpenBreaker};
+use crate::model::endpoint::EndpointRecord;
 use crate::model::event::{Content, Event, Fingerprint, KeptHeader, NewEvent};
 use crate::model::roster::{EndpointNo, Roster};
 use crate::model::text::{EndpointName, EventId, EventType, IdempotencyKey, OrderingKey};
@@ -24,7 +25,7 @@ use crate::outbox::generation::Head;
 
 /// A moment as RFC 3339 in UTC with milliseconds.
 #[derive(Clone, Copy, Debug)]
-struct Moment(UnixMs);
+pub(super) struct Moment(pub(super) UnixMs);
 
 impl Serialize for Moment {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
@@ -141,40 +142,6 @@ struct AttemptLine<'a> {
     response_base64: Option<Cow<'a, str>>,
 }
 
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct EndpointLine<'a> {
-    endpoint: Cow<'a, str>,
-    state: Cow<'a, str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<Cow<'a, str>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    at: Option<Moment>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    resumed_at: Option<Moment>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    held_until: Option<Moment>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    failing: Option<FailingLine>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    breaker: Option<BreakerLine>,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct FailingLine {
-    since: Moment,
-    for_ms: u64,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct BreakerLine {
-    since: Moment,
-    probe_at: Moment,
-    cooldown_ms: u64,
-}
-
 /// A delivery with everything that has happened to it.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Delivery {
@@ -188,35 +155,8 @@ pub(super) struct Delivery {
 }
 
 /// A moment, where it is one.
-fn known(at: UnixMs) -> Option<Moment> {
+pub(super) fn known(at: UnixMs) -> Option<Moment> {
     (at != UnixMs(0)).then_some(Moment(at))
-}
-
-/// Writes the line of an endpoint into `line`.
-pub(super) fn write_endpoint(
-    line: &mut Vec<u8>,
-    name: &EndpointName,
-    record: &EndpointRecord,
-) -> serde_json::Result<()> {
-    let (reason, at) = match record.state {
-        EndpointState::Active | EndpointState::Paused => (None, None),
-        EndpointState::Disabled { reason, at } => (Some(reason.word().into()), Some(Moment(at))),
-    };
-    let shown = EndpointLine {
-        endpoint: name.as_str().into(),
-        state: record.state.word().into(),
-        reason,
-        at,
-        resumed_at: known(record.resumed_at),
-        held_until: known(record.held_until),
-        failing: record.failing.map(|Failing { since, for_ms }| FailingLine { since: Moment(since), for_ms }),
-        breaker: record.breaker.map(|OpenBreaker { since, probe_at, cooldown_ms }| BreakerLine {
-            since: Moment(since),
-            probe_at: Moment(probe_at),
-            cooldown_ms,
-        }),
-    };
-    serde_json::to_writer(line, &shown)
 }
 
 /// Writes the line of an event into `line`. `head` is the event's, `event` is the whole of it; `None` where its body is lost.
@@ -311,7 +251,7 @@ pub(super) fn read(text: &str, names: &mut Names) -> Result<Line, String> {
     match serde_json::from_str::<EventLine<'_>>(text) {
         Ok(line) => read_event(line, names),
         Err(error) => match serde_json::from_str::<EndpointLine<'_>>(text) {
-            Ok(line) => read_endpoint(&line),
+            Ok(line) => line.read().map(|(name, record)| Line::Endpoint(name, record)),
             Err(of_endpoint) => {
                 let is_endpoint = !text.contains("\"id\"") && text.contains("\"endpoint\"");
                 Err(without_place(if is_endpoint { &of_endpoint } else { &error }))
@@ -353,36 +293,6 @@ impl Names {
         self.met += 1;
         Ok(self.roster.number(&name))
     }
-}
-
-fn read_endpoint(line: &EndpointLine<'_>) -> Result<Line, String> {
-    let name = EndpointName::parse(&line.endpoint).map_err(|error| format!("endpoint {error}"))?;
-    let state = match (&*line.state, line.reason.as_deref(), line.at) {
-        ("active", None, None) => EndpointState::Active,
-        ("paused", None, None) => EndpointState::Paused,
-        ("disabled", Some(word), Some(Moment(at))) => {
-            let reason = DisabledReason::ALL.iter().find(|reason| reason.word() == word);
-            EndpointState::Disabled { reason: *reason.ok_or_else(|| format!("unknown reason {word:?}"))?, at }
-        }
-        ("active" | "paused", ..) => return Err("only a disabled endpoint has reason and at".to_owned()),
-        ("disabled", ..) => return Err("a disabled endpoint needs reason and at".to_owned()),
-        (other, ..) => {
-            return Err(format!("unknown state {other:?} of an endpoint: expected active, paused or disabled"));
-        }
-    };
-    let moment = |at: Option<Moment>| at.map_or(UnixMs(0), |Moment(at)| at);
-    let record = EndpointRecord {
-        state,
-        resumed_at: moment(line.resumed_at),
-        held_until: moment(line.held_until),
-        failing: line.failing.as_ref().map(|told| Failing { since: told.since.0, for_ms: told.for_ms }),
-        breaker: line.breaker.as_ref().map(|told| OpenBreaker {
-            since: told.since.0,
-            probe_at: told.probe_at.0,
-            cooldown_ms: told.cooldown_ms,
-        }),
-    };
-    Ok(Line::Endpoint(name, record))
 }
 
 fn read_event(line: EventLine<'_>, names: &mut Names) -> Result<Line, String> {

@@ -7,13 +7,14 @@
 //! | `trial` | whether the engine can open a generation, tried on a copy |
 //! | `export` | everything as lines of JSON, read past the engine, so that damage to a file costs what it hits and no more |
 //! | `import` | lines of JSON to a new folder |
-//! | `line` | such a line, both ways |
+//! | `line`, `endpoint_line` | such a line, both ways |
 //! | `histories` | what has happened to the deliveries of one generation |
 //!
 //! Check and export only read: they work on a disk that can only be read, and they keep daemons away by a shared lock on the
 //! file LOCK, which they do not write to either. Memory is bounded by one generation.
 
 mod check;
+mod endpoint_line;
 mod export;
 mod histories;
 mod import;

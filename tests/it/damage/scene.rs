@@ -51,7 +51,7 @@ fn setup(up: &Receiver, down: &Receiver) -> Setup {
     let waits = vec!["\"2s\""; 90].join(", ");
     let setup = Setup::new().delivery(&format!("retry = [{waits}]"));
     let setup = setup.endpoint("up", &up.url("/"), "format = \"raw\"");
-    setup.endpoint("down", &down.url("/"), "format = \"raw\"")
+    setup.endpoint("down", &down.url("/"), "format = \"raw\"\nbreaker = \"off\"")
 }
 
 pub(super) fn copy(from: &Path, to: &Path) {

@@ -49,9 +49,15 @@ fn a_removed_endpoint_leaves_its_deliveries_waiting_until_it_returns() {
     }
     let unheard = daemon.client().event("a", "\"for nobody\"");
     never(Duration::from_millis(300), "an attempt at an endpoint that is gone", || receiver.count() > quiet);
-    daemon.client().get("/v1/endpoints/app").problem(404);
+    let orphaned = |daemon: &crate::kit::Daemon| {
+        let shown = daemon.client().get("/v1/endpoints/app").expect(200).json();
+        assert_eq!((&shown["state"], &shown["backlog"], &shown["url"]), (&json!("orphaned"), &json!(20), &json!(null)));
+    };
+    orphaned(&daemon);
+    daemon.client().post("/v1/endpoints/app/pause", "").problem(404);
     // They are kept over a restart as well.
     daemon.restart();
+    orphaned(&daemon);
     for id in &ids {
         assert_eq!(daemon.client().state(id, "app"), "pending");
     }

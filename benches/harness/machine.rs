@@ -1,4 +1,4 @@
-//! What a benchmark ran on, and how much memory a process takes.
+//! What a benchmark ran on, and how much memory and processor time a process takes.
 
 use std::fmt;
 use std::path::Path;
@@ -28,6 +28,17 @@ impl fmt::Display for Memory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} MiB (peak {} MiB)", self.resident_kib / 1024, self.peak_kib / 1024)
     }
+}
+
+/// Processor time that process `pid` has taken, of all its threads, in seconds; 0 where it is gone.
+pub(crate) fn processor_secs(pid: u32) -> f64 {
+    /// Ticks a second in what /proc tells: the same on every machine that this is built for.
+    const TICKS: f64 = 100.0;
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // The name in brackets may hold spaces; user and system time are the 12th and 13th field behind it.
+    let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
+    let ticks = fields.split_ascii_whitespace().skip(11).take(2);
+    ticks.filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() / TICKS
 }
 
 /// What the figures were measured on.

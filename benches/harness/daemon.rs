@@ -1,29 +1,62 @@
 //! The daemon as a process of its own, and its data folder.
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use http_body_util::Full;
-use hyper::Request;
-
-use crate::load::Producer;
-use crate::machine::Memory;
-use crate::{Failure, Options};
+use super::Failure;
+use super::connection::Connection;
+use super::machine::{self, Memory};
 
 /// How long a start may take: ten million pending on a cold disk.
 const START_MAX: Duration = Duration::from_secs(300);
 /// How long a stop may take.
 const STOP_MAX: Duration = Duration::from_secs(60);
 
-/// What a scene asks of its daemon.
-pub(crate) struct Setting {
-    pub(crate) sink: String,
-    pub(crate) retry_secs: u64,
-    pub(crate) retention_secs: u64,
-    /// By what share a retry comes earlier or later.
-    pub(crate) jitter: f64,
+/// What a scene asks of its daemon, in lines of its config, beside what all have: an address of its own, `durability = "fsync"`,
+/// and leave to dial loopback.
+#[derive(Default)]
+pub(crate) struct Settings {
+    storage: String,
+    delivery: String,
+    endpoints: String,
+}
+
+impl Settings {
+    /// One endpoint, with all else as by default.
+    pub(crate) fn sink(address: &str) -> Self {
+        Self::default().endpoint("sink", address, "")
+    }
+
+    /// Lines of `[storage]`.
+    pub(crate) fn storage(self, lines: &str) -> Self {
+        Self { storage: self.storage + lines + "\n", ..self }
+    }
+
+    /// Lines of `[delivery]`.
+    pub(crate) fn delivery(self, lines: &str) -> Self {
+        Self { delivery: self.delivery + lines + "\n", ..self }
+    }
+
+    /// An endpoint, and lines of its own.
+    pub(crate) fn endpoint(mut self, name: &str, address: &str, lines: &str) -> Self {
+        let secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+        writeln!(self.endpoints, "[endpoint.{name}]\nurl = \"http://{address}/\"\nsecret = \"{secret}\"\n{lines}")
+            .expect("text can be written to a string");
+        self
+    }
+
+    fn config(&self, listen: &str, data: &Path) -> String {
+        let Self { storage, delivery, endpoints } = self;
+        format!(
+            "[api]\nlisten = \"{listen}\"\n\
+             [storage]\ndir = \"{}\"\ndurability = \"fsync\"\n{storage}\
+             [delivery]\nallow_networks = [\"127.0.0.0/8\"]\n{delivery}\
+             {endpoints}",
+            data.display()
+        )
+    }
 }
 
 /// A data folder with its config, and the daemon while one runs on it.
@@ -41,37 +74,14 @@ impl Drop for Daemon {
 }
 
 impl Daemon {
-    /// An empty data folder, and a daemon that is ready on it.
-    pub(crate) async fn on_empty_folder(options: &Options, setting: &Setting) -> Result<Self, Failure> {
-        let folder = options.dir.join(format!("backlog-{}", std::process::id()));
+    /// An empty data folder below `dir`, and a daemon that is ready on it.
+    pub(crate) async fn on_empty_folder(dir: &Path, settings: &Settings) -> Result<Self, Failure> {
+        let folder = dir.join(format!("bench-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&folder);
         std::fs::create_dir_all(folder.join("data"))?;
         let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let address = format!("127.0.0.1:{port}");
-        let config = format!(
-            r#"
-[api]
-listen = "{address}"
-[storage]
-dir = "{}"
-durability = "fsync"
-max_size = "100GiB"
-retention = "{}s"
-[delivery]
-allow_networks = ["127.0.0.0/8"]
-retry = ["{}s", "24h"]
-jitter = {:.2}
-[endpoint.sink]
-url = "http://{}/"
-secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
-"#,
-            folder.join("data").display(),
-            setting.retention_secs,
-            setting.retry_secs,
-            setting.jitter,
-            setting.sink,
-        );
-        std::fs::write(folder.join("webhookd.toml"), config)?;
+        std::fs::write(folder.join("webhookd.toml"), settings.config(&address, &folder.join("data")))?;
         let mut daemon = Self { child: None, address, folder };
         daemon.start().await?;
         Ok(daemon)
@@ -101,9 +111,16 @@ secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
     }
 
     async fn ready(&self) -> bool {
-        let Ok(mut producer) = Producer::connect(&self.address).await else { return false };
-        let request = Request::get("/readyz").header("host", "bench").body(Full::new(Bytes::new()));
-        producer.exchange(request.expect("a well-formed request")).await.is_ok_and(|status| status == 200)
+        let Ok(mut connection) = Connection::to(&self.address).await else { return false };
+        connection.get("/readyz").await.is_ok_and(|(status, _)| status == 200)
+    }
+
+    /// The text of `/metrics`.
+    pub(crate) async fn metrics(&self) -> Result<String, Failure> {
+        match Connection::to(&self.address).await?.get("/metrics").await? {
+            (200, page) => Ok(String::from_utf8_lossy(&page).into_owned()),
+            (status, _) => Err(format!("/metrics was answered {status}").into()),
+        }
     }
 
     /// SIGKILL.
@@ -137,6 +154,11 @@ secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
     pub(crate) fn memory(&self) -> Memory {
         Memory::of(self.pid())
+    }
+
+    /// Processor time that it has taken, in seconds.
+    pub(crate) fn processor_secs(&self) -> f64 {
+        machine::processor_secs(self.pid())
     }
 
     pub(crate) fn data(&self) -> PathBuf {

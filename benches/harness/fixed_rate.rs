@@ -1,0 +1,78 @@
+//! Events at set moments, whether or not the daemon keeps up. Latencies count from the moment an event was due, so a stall is
+//! not hidden by the producer waiting with it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use super::connection::Connection;
+use super::shape::Shape;
+use super::times::{Quantiles, Times};
+use super::{Failure, full_speed};
+
+/// When each event is due.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pace {
+    begin: Instant,
+    /// Events a second.
+    rate: usize,
+    count: usize,
+}
+
+impl Pace {
+    /// So many events a second for so long, from `begin` on.
+    pub(crate) fn new(begin: Instant, rate: usize, time: Duration) -> Self {
+        Self { begin, rate, count: usize::try_from(time.as_secs()).unwrap_or(1).saturating_mul(rate) }
+    }
+
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.count
+    }
+
+    /// When event `n` is due.
+    pub(crate) fn due(&self, n: usize) -> Instant {
+        self.begin + Duration::from_secs_f64(n as f64 / self.rate as f64)
+    }
+}
+
+/// Posts at that pace over so many connections; returns how long after it was due each event was acknowledged.
+pub(crate) async fn post(
+    address: &str,
+    connections: usize,
+    pace: Pace,
+    shape: &Shape,
+    times: &Arc<Times>,
+) -> Result<Quantiles, Failure> {
+    let mut producers = JoinSet::new();
+    let mut queues = Vec::new();
+    for _ in 0..connections {
+        let (queue, mut turns) = mpsc::channel::<usize>(1024);
+        queues.push(queue);
+        let (times, shape) = (Arc::clone(times), shape.clone());
+        let mut connection = Connection::to(address).await?;
+        producers.spawn(async move {
+            let (mut latencies, mut body) = (Vec::new(), String::new());
+            while let Some(n) = turns.recv().await {
+                latencies.extend(full_speed::one(&mut connection, n, pace.due(n), &shape, &times, &mut body).await?);
+            }
+            Ok(latencies)
+        });
+    }
+    // A thread of its own keeps the time: the runtime's timer is a millisecond coarse, and waiting in a busy loop would
+    // take the processor that is to be measured.
+    let count = pace.count.min(times.events());
+    let pacer = std::thread::spawn(move || {
+        for n in 0..count {
+            std::thread::sleep(pace.due(n).saturating_duration_since(Instant::now()));
+            if queues[n % queues.len()].blocking_send(n).is_err() {
+                return;
+            }
+        }
+    });
+    let latencies = full_speed::join(producers).await?;
+    pacer.join().map_err(|_| "the pacer panicked")?;
+    Ok(latencies)
+}
