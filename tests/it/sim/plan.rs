@@ -205,8 +205,12 @@ impl Plan {
             }
             52..=73 => self.let_time_pass(),
             74..=81 => {
-                let endpoint = self.random.usize(..self.world.setup.endpoints.len());
-                let behaviour = behaviour(&mut self.random);
+                let down = self.world.ledger().down();
+                let well = Behaviour::Steady(Answer::Taken, *pick(&mut self.random, &[0, 1, 300, 300]));
+                let (endpoint, behaviour) = match self.random.choice(down).filter(|_| self.random.bool()) {
+                    Some(endpoint) => (endpoint, well),
+                    None => (self.random.usize(..self.world.setup.endpoints.len()), behaviour(&mut self.random)),
+                };
                 self.world.behave(endpoint, behaviour);
             }
             82..=87 => {

@@ -298,6 +298,12 @@ impl Ledger {
         self.reports_at_rest(calm.told);
     }
 
+    /// Endpoints whose breaker is open.
+    pub(crate) fn down(&self) -> Vec<usize> {
+        let is_down = |at: &usize| self.lanes[*at].gate.as_ref().is_some_and(Gate::is_open);
+        (0..self.lanes.len()).filter(is_down).collect()
+    }
+
     /// What waits for an endpoint that the config does not name is told as such.
     fn orphans_are_told(&self, told: &[EndpointHealth], wrong: &mut Vec<String>) {
         for (endpoint, lane) in self.lanes.iter().enumerate().filter(|(_, lane)| lane.gone) {
