@@ -63,6 +63,13 @@ pub(crate) struct Setup {
     pub(crate) durability: Durability,
 }
 
+impl Setup {
+    /// Whether an endpoint is told of the others.
+    fn is_told(&self) -> bool {
+        self.endpoints.iter().any(|endpoint| endpoint.events.takes("webhookd.endpoint.disabled"))
+    }
+}
+
 /// Everything.
 #[derive(Debug)]
 pub(crate) struct World {
