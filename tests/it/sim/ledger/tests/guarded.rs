@@ -257,7 +257,8 @@ fn an_attempt_to_an_endpoint_that_is_not_in_the_config_is_found() {
 fn an_orphan_is_told_with_all_that_waits_for_it_and_its_state() {
     let told = |change: fn(&mut EndpointHealth)| {
         let mut case = Case::new();
-        (case.stored("a"), case.stored("b"));
+        case.stored("a");
+        case.stored("b");
         case.ledger.operated(1, LaneState::Paused, false);
         case.ledger.reconfigures(1, None, case.now);
         (case.health[1].orphaned, case.health[1].pending) = (true, 2);
