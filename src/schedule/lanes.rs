@@ -115,6 +115,12 @@ impl Schedule {
         }
         let (lane, mut bell) = self.lane_at(endpoint, now);
         lane.queue.set_on_dead(rules.on_dead, resumed_at, &mut lane.expiry, &mut bell);
+        if rules.order != Order::None {
+            all.extend(std::iter::from_fn(|| lane.unfiled.pop()));
+            for twice in lane.queue.fill(&mut all, &mut lane.expiry, &mut bell) {
+                self.forget(endpoint, twice.accepted_at);
+            }
+        }
         for waiting in all {
             self.enqueue(endpoint, waiting, None, now);
         }

@@ -42,12 +42,15 @@
 //! permit at once. Lanes that must wait for their share are not looked at until it has grown.
 //!
 //! # Memory and time
-//! A waiting delivery takes 56 bytes on the wheel, 40 ready without an order, 48 and a place in a tree in a chain, 16 more
-//! as the head of one. All of it is given back as it drains. `admit`, `finish` and each start take constant time without
-//! an order and logarithmic time with one; none depends on the backlog otherwise. What walks through a whole lane: a look for
-//! what has expired (seldom, see `expiry`), the end of that when the breaker closes, and a change of the order. Events stay in memory from their acceptance to
-//! their first attempt, within [`limits::FRESH_BYTES_MAX`]; the body of one that must wait, or for which the budget has no
-//! room, is read back from the outbox when its turn comes.
+//! A waiting delivery takes 56 bytes on the wheel and 40 once it is ready. In a chain it takes 48 in a tree, which with the
+//! tree's slack and the head's place among the ready ones comes to 90 to 115, and to 50 to 80 for what was there when the
+//! lane was opened. All of it is given back as it drains. `admit`, `finish` and each start take constant time, logarithmic
+//! where order is kept or what was accepted earlier comes back, whatever the backlog (and see `tally` for counting seconds).
+//! Three things walk through what waits in a lane: a look for what has expired (seldom, see `expiry`), the end of an open
+//! breaker where some had expired, and a change of the order, which walks through the wheel too.
+//!
+//! Events stay in memory from their acceptance to their first attempt, within [`limits::FRESH_BYTES_MAX`]; the body of one
+//! that must wait, or for which the budget has no room, is read back from the outbox when its turn comes.
 //!
 //! # Once at a time
 //! A delivery is admitted once, until it is done; the outbox sees to that. The one overlap it cannot rule out is a
@@ -331,7 +334,6 @@ impl Schedule {
             Step::Attempt { .. } | Step::Expire | Step::Sweep => {
                 lane.spot = Spot::Line;
                 self.line.push_back(endpoint);
-                self.set_timer(endpoint, None);
             }
         }
     }

@@ -66,6 +66,17 @@ impl Queue {
         }
     }
 
+    /// Takes in those of `all` that keep their order, and are due or not, if none of that kind waits. Returns those that
+    /// were there twice; the others stay in `all`.
+    pub(super) fn fill(&mut self, all: &mut Vec<Waiting>, expiry: &mut Expiry, bell: &mut Bell<'_>) -> Vec<Waiting> {
+        if self.order == Order::None || !self.ordered.is_empty() {
+            return Vec::new();
+        }
+        let chained = all.extract_if(.., |waiting| self.chain_of(waiting.key).is_some());
+        let chained = chained.filter_map(|waiting| Some((self.chain_of(waiting.key)?, waiting))).collect();
+        self.ordered.fill(chained, &self.blocks, expiry, bell)
+    }
+
     /// Takes the ready one that was accepted first.
     pub(super) fn pop(&mut self) -> Option<Waiting> {
         match (self.free.first(), self.ordered.first()) {

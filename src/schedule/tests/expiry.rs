@@ -105,6 +105,23 @@ fn what_was_found_expired_and_not_given_up_yet_is_saved_by_a_success() {
 }
 
 #[test]
+fn what_was_found_expired_is_saved_by_a_longer_schedule() {
+    for order in [Order::None, Order::Key] {
+        let rules = LaneRules { in_flight_max: 3, ..brittle(order, OnDead::Skip) };
+        let mut schedule = opened(&rules, Kept::default());
+        schedule.hold(A, MonoMs(10_000_000));
+        for seq in 1..100 {
+            schedule.admit(keyed(seq, u64::from(seq)), None, MonoMs(1_000));
+        }
+        assert_eq!(given_up(&mut schedule, 71_000), [1, 2, 3]);
+        schedule.change_lane(A, &LaneRules { waits_ms: Arc::new([100_000]), ..rules }, MonoMs(71_000));
+        dead(&mut schedule, A, 1, 71_000);
+        assert_eq!(given_up(&mut schedule, 100_999), NONE);
+        assert_eq!(given_up(&mut schedule, 101_500), [4]);
+    }
+}
+
+#[test]
 fn without_a_retry_schedule_each_waits_for_the_longest_cooldown() {
     let rules = LaneRules { waits_ms: Arc::new([]), ..brittle(Order::None, OnDead::Skip) };
     let mut schedule = opened(&rules, Kept::default());

@@ -117,3 +117,16 @@ fn permits_and_rates_hold_for_chains_too() {
     assert_eq!(seqs(&mut schedule, 1_000), [2]);
     assert_eq!(seqs(&mut schedule, 10_000), NONE, "both permits are out");
 }
+
+#[test]
+fn a_lane_has_one_timer_also_where_a_head_wakes_with_it() {
+    let mut schedule = with_lanes(&[ordered(Order::Key, OnDead::Skip)]);
+    schedule.hold(A, MonoMs(1_000));
+    schedule.admit(Entry { due: MonoMs(1_000), ..keyed(1, 7) }, None, MonoMs(0));
+    schedule.admit(keyed(2, 8), None, MonoMs(0));
+    assert_eq!(schedule.wakes.len(), 2);
+    schedule.hold(A, MonoMs(2_000));
+    assert_eq!(seqs(&mut schedule, 1_000), NONE);
+    assert_eq!(schedule.wakes.len(), 1);
+    assert_eq!(seqs(&mut schedule, 2_000), [1, 2]);
+}

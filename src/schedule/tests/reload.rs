@@ -185,3 +185,21 @@ fn blocks_outlast_a_change_and_a_time_without_a_lane() {
     schedule.change_lane(A, &ordered(Order::Key, OnDead::Skip), MonoMs(4));
     assert_eq!((seqs(&mut schedule, 4), schedule.blocked(A)), (vec![2, 5], 0));
 }
+
+#[test]
+fn what_was_admitted_twice_before_its_lane_is_opened_goes_once() {
+    for order in ORDERS {
+        let mut schedule = with_lanes(&[]);
+        for due in [0, 0, 500] {
+            schedule.admit(Entry { due: MonoMs(due), ..keyed(1, 7) }, None, MonoMs(0));
+            schedule.admit(Entry { due: MonoMs(due), ..keyed(2, 8) }, None, MonoMs(0));
+        }
+        schedule.open_lane(A, &LaneRules { order, ..rules(10) }, Kept::default(), MonoMs(0));
+        for now in [0, 500, 500] {
+            for seq in seqs(&mut schedule, now) {
+                delivered(&mut schedule, A, seq, now);
+            }
+        }
+        assert_eq!((schedule.total_pending(), schedule.oldest_accepted(A)), (0, None), "{order:?}");
+    }
+}
