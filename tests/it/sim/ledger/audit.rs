@@ -30,6 +30,8 @@ impl Ledger {
         }
         self.replays.clear();
         self.dead_begin(dead, complete, now);
+        // What died in the last life was told in it, or never will be.
+        self.reports_at_rest(false);
         let mut lost = Vec::new();
         let shaky: BTreeSet<usize> = (0..self.posts.len()).filter(|post| self.is_shaky(*post)).collect();
         for (way, delivery) in &mut self.deliveries {

@@ -28,7 +28,10 @@ impl Ledger {
             let tries = usize::from(delivery.last().progress.tries);
             let rest_ms: u64 = config.retry.waits_ms.iter().skip(tries).sum();
             let cooldown_ms = config.breaker.map_or(0, |rules| rules.cooldown_ms_max.max(rules.cooldown_ms));
-            delivery.overdue |= due.max(since).plus_ms(rest_ms.max(cooldown_ms)) <= now.mono;
+            let given_up_at = due.max(since).plus_ms(rest_ms.max(cooldown_ms));
+            if given_up_at <= now.mono && !delivery.overdue {
+                (delivery.overdue, delivery.overdue_since) = (true, now.mono);
+            }
         }
     }
 
@@ -52,6 +55,11 @@ impl Ledger {
         delivery.due = None;
         // When it was given up nobody saw, so retention may count from before.
         self.counts.given_up += 1;
+        let in_this_moment = delivery.overdue_since == now.mono;
         self.falls(way, now.wall);
+        if !in_this_moment {
+            // Perhaps it was given up long ago, when the disk took nothing.
+            self.forgive_report(way);
+        }
     }
 }

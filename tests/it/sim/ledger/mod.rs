@@ -118,6 +118,8 @@ struct Delivery {
     fallen: Option<order::Fallen>,
     /// Its schedule has passed while the breaker was open: it may have been given up.
     overdue: bool,
+    /// And that was first seen at this moment.
+    overdue_since: MonoMs,
     /// How often it died, and how often that was told.
     deaths: u32,
     deaths_told: u32,
@@ -170,6 +172,7 @@ impl Delivery {
             told: 0,
             fallen: None,
             overdue: false,
+            overdue_since: MonoMs(0),
             deaths: 0,
             deaths_told: 0,
         }

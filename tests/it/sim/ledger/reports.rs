@@ -164,7 +164,12 @@ impl Ledger {
         }
     }
 
-    /// A rest, or the end of a life. `sure`: nothing stood in the way of what is told.
+    /// It may have died where that could not be told.
+    pub(super) fn forgive_report(&mut self, way: (usize, usize)) {
+        self.reports.owed.remove(&way);
+    }
+
+    /// A rest, the end of a life, or the start of one. `sure`: nothing stood in the way of what is told.
     pub(super) fn reports_at_rest(&mut self, sure: bool) {
         let owed = std::mem::take(&mut self.reports.owed);
         if sure {
