@@ -16,7 +16,7 @@ use crate::clock::{MonoMs, SharedClock};
 use crate::config::OnDead;
 use crate::deliver::Courier;
 use crate::model::delivery::{DeliveryRef, Fallen, Standing};
-use crate::model::endpoint::{DisabledReason, EndpointRecord};
+use crate::model::endpoint::{DisabledReason, EndpointRecord, EndpointState};
 use crate::model::roster::{EndpointNo, Roster};
 use crate::model::text::OrderingKey;
 use crate::observe::Metrics;
@@ -192,8 +192,10 @@ impl<C: Courier> Task<C> {
                 }
             }
         }
-        // What was asked before an operator resumed it is answered by that.
-        if let Some(reason) = disable.filter(|_| account.epoch == epoch) {
+        // What was asked before an operator resumed it is answered by that; and it is switched off once, whatever others that
+        // were under way say.
+        let is_off = matches!(account.state, EndpointState::Disabled { .. });
+        if let Some(reason) = disable.filter(|_| account.epoch == epoch && !is_off) {
             account.disabled(reason, now);
             self.schedule.set_active(endpoint, false);
             EndpointDisabled { endpoint: &account.endpoint.name, reason: reason.word() }.tell(&self.metrics);

@@ -38,8 +38,9 @@ fn assert_in_order(requests: &[Received], taken: impl Fn(&Received) -> bool) {
 #[test]
 fn each_key_goes_in_order_through_failures_and_keys_do_not_wait_for_each_other() {
     // Every third request fails, whatever it is, and those of one key for a long time.
-    let taken =
-        |request: &Received| if request.id().starts_with("sick-") { request.attempt() > 8 } else { request.n % 3 != 0 };
+    let taken = |request: &Received| {
+        if request.id().starts_with("sick-") { request.attempt() > 8 } else { !request.n.is_multiple_of(3) }
+    };
     let receiver = Receiver::answering(move |request| Answer::status(if taken(request) { 200 } else { 500 }));
     let lines = format!("order = \"key\"\nbreaker = \"off\"\n{}", waits("50ms", 30));
     let daemon = Setup::new().endpoint("app", &receiver.url("/"), &lines).start();
@@ -73,7 +74,7 @@ fn one_key_has_one_attempt_at_a_time_and_events_without_a_key_do_not_wait() {
 
 #[test]
 fn strict_is_one_at_a_time_in_the_order_of_acceptance() {
-    let taken = |request: &Received| request.n % 4 != 0;
+    let taken = |request: &Received| !request.n.is_multiple_of(4);
     let receiver = Receiver::answering(move |request| Answer::status(if taken(request) { 200 } else { 500 }));
     let lines = format!("order = \"strict\"\n{}", waits("20ms", 10));
     let daemon = Setup::new().endpoint("app", &receiver.url("/"), &lines).start();
