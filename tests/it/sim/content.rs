@@ -19,6 +19,8 @@ pub(crate) struct Content {
     pub(crate) targets: Vec<usize>,
     /// Not before this moment, in wall-clock milliseconds.
     pub(crate) deliver_at: Option<u64>,
+    /// The ordering key, by its number.
+    pub(crate) key: Option<u8>,
 }
 
 impl Content {

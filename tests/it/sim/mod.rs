@@ -3,7 +3,9 @@
 //!
 //! - Every event that was acknowledged is delivered, dead or pending, and in the end one of the first two.
 //! - Nothing is delivered that was not accepted, and never with another body.
-//! - No attempt is made before it is due, to an endpoint that is closed or held, or while another is under way.
+//! - No attempt is made before it is due, to an endpoint that is closed, held or not in the config, or while another is under
+//!   way; nor out of order, faster than the rate, or to an endpoint that is down but as a probe. Whatever may go, goes.
+//! - What endpoints are told to be they are, over restarts and reloads too, and what happens to them is told once.
 //! - Nothing is stored twice under one id or `Idempotency-Key`; repeats and conflicts are told as such.
 //! - What damage took is named.
 //! - After faults everything comes back by itself, and retention gives the disk back.
@@ -21,7 +23,7 @@
 //!
 //! | module | job |
 //! |---|---|
-//! | `plan` | what a seed does |
+//! | `plan`, `setup` | what a seed does, and with what |
 //! | `world` | the core in its surroundings: lives, rests, acts |
 //! | `network`, `disk` | what stands in for the real ones |
 //! | `content` | bodies of events |
@@ -34,6 +36,7 @@ mod ledger;
 mod network;
 mod plan;
 mod report;
+mod setup;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -7,6 +7,7 @@ use webhookd::deliver::{Attempted, Courier, Job};
 use webhookd::model::attempt::AttemptError;
 use webhookd::model::delivery::DeadReason;
 use webhookd::policy::answer::{Verdict, judge};
+use webhookd::policy::breaker::Signal;
 
 use super::content::spread;
 use super::ledger::{Ledger, Now};
@@ -89,11 +90,21 @@ impl Answer {
             Self::Status(status) | Self::Later(status, _) if permanent.contains(&status) => {
                 Meaning::Dead(DeadReason::Permanent)
             }
-            Self::Later(status, secs) => Meaning::Again(Some(u64::from(secs) * 1000), status == 429),
+            Self::Later(_, secs) => Meaning::Again(Some(u64::from(secs) * 1000), true),
             // A date has no milliseconds.
             Self::LaterAt(secs) => Meaning::Again(Some((now.secs() + u64::from(secs)) * 1000 - now.0), true),
             Self::Status(status) => Meaning::Again(None, status == 429),
             Self::Timeout | Self::NoConnection => Meaning::Again(None, false),
+        }
+    }
+
+    /// What the contract says it tells of the endpoint, to one with these permanent statuses.
+    pub(crate) fn signal(self, permanent: &[u16], now: UnixMs) -> Signal {
+        match self.meaning(permanent, now) {
+            Meaning::Delivered(_) => Signal::Success,
+            Meaning::Again(..) if self.status() == Some(429) => Signal::Limited,
+            Meaning::Again(..) => Signal::Failure,
+            Meaning::Dead(_) | Meaning::Disabled => Signal::Nothing,
         }
     }
 

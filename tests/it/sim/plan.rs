@@ -1,27 +1,24 @@
 //! What a seed does: the setup, the acts of each life, how each ends, and the end of all.
 
+mod ending;
+
 use std::sync::Arc;
 
 use webhookd::clock::UnixMs;
-use webhookd::config::{Durability, Endpoint, Format, Order};
+use webhookd::config::Endpoint;
 use webhookd::limits::ATTEMPTS_MAX;
 use webhookd::model::delivery::{DeliveryRef, DeliveryState, EventRef};
 use webhookd::model::roster::EndpointNo;
-use webhookd::model::text::EndpointName;
-use webhookd::policy::retry::{DEFAULT_WAITS_MS, RetryPolicy};
 
 use super::content::{BODY_BYTES_MAX, Content, spread};
 use super::disk::{Refusal, Trouble};
 use super::ledger::{Fate, LaneState, Post};
 use super::network::{Answer, Behaviour};
 use super::report::{Counts, Failure};
-use super::world::{Setup, World};
+use super::setup::{DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, altered, behaviour, endpoint, pick, setup};
+use super::world::{Setup, World, described};
 
 const START: UnixMs = UnixMs(1_700_000_000_000);
-const SECOND_MS: u64 = 1_000;
-const MINUTE_MS: u64 = 60 * SECOND_MS;
-const HOUR_MS: u64 = 60 * MINUTE_MS;
-const DAY_MS: u64 = 24 * HOUR_MS;
 
 /// Lives a seed through. Tells how much happened, or what did not hold.
 pub(crate) fn live(seed: u64) -> Result<Counts, Box<Failure>> {
@@ -29,8 +26,8 @@ pub(crate) fn live(seed: u64) -> Result<Counts, Box<Failure>> {
     let setup = setup(seed, &mut random);
     let endpoints = setup.endpoints.len();
     let behaviours = (0..endpoints).map(|_| behaviour(&mut random)).collect();
-    let damages = random.u32(..100) < 12;
-    let mut plan = Plan { world: World::new(setup, START, behaviours), random, events: 0, contents: 0, damages };
+    let (damages, slow) = (random.u32(..100) < 12, random.u32(..100) < 15);
+    let mut plan = Plan { world: World::new(setup, START, behaviours), random, events: 0, contents: 0, damages, slow };
     plan.introduce();
     plan.lives();
     let breaches = plan.world.ledger().breaches().to_vec();
@@ -48,77 +45,8 @@ struct Plan {
     contents: u64,
     /// Whether generations are damaged between lives.
     damages: bool,
-}
-
-fn setup(seed: u64, random: &mut fastrand::Rng) -> Setup {
-    let endpoints = (0..random.usize(1..=6)).map(|at| endpoint(at, random)).collect();
-    Setup {
-        seed,
-        endpoints,
-        in_flight_total_max: *pick(random, &[2, 8, 4096, 4096]),
-        generation_bytes: *pick(random, &[2_000, 4_000, 16_000, 64_000, 1_000_000]),
-        retention_ms: *pick(random, &[MINUTE_MS, 10 * MINUTE_MS, HOUR_MS, DAY_MS, 7 * DAY_MS]),
-        size_bytes_max: if random.u32(..10) == 0 { random.u64(100_000..3_000_000) } else { u64::MAX },
-        durability: if random.u32(..10) == 0 { Durability::Interval } else { Durability::Fsync },
-    }
-}
-
-fn endpoint(at: usize, random: &mut fastrand::Rng) -> Arc<Endpoint> {
-    let waits_ms = match random.u32(..6) {
-        0 => DEFAULT_WAITS_MS.to_vec(),
-        1 => Vec::new(),
-        2 => vec![SECOND_MS; 3],
-        3 => (0..random.usize(1..20)).map(|_| random.u64(1..30 * SECOND_MS)).collect(),
-        _ => (0..random.usize(1..8)).map(|n| (5 * SECOND_MS) << n).collect(),
-    };
-    let retry = RetryPolicy {
-        waits_ms,
-        jitter: *pick(random, &[0.0, 0.0, 0.2, 1.0]),
-        retry_after_ms_max: *pick(random, &[0, MINUTE_MS, DAY_MS]),
-    };
-    Arc::new(Endpoint {
-        name: EndpointName::parse(&format!("e{at}")).unwrap(),
-        url: url::Url::parse("http://endpoint.example/").unwrap(),
-        events: Default::default(),
-        signing: Vec::new(),
-        format: Format::Raw,
-        headers: Vec::new(),
-        permanent: if random.bool() { vec![400, 422] } else { Vec::new() },
-        tls: None,
-        timeout_ms: 15 * SECOND_MS,
-        in_flight_max: *pick(random, &[1, 2, 32, 32]),
-        retry,
-        allow_networks: Vec::new(),
-        response_bytes_max: 1024,
-        order: Order::None,
-        on_dead: Default::default(),
-        rate_limit: None,
-        breaker: None,
-        disable_after_ms: None,
-    })
-}
-
-fn behaviour(random: &mut fastrand::Rng) -> Behaviour {
-    let answer = match random.u32(..20) {
-        0..=7 => Answer::Taken,
-        8..=10 => Answer::Status(*pick(random, &[500, 400, 302, 503, 429])),
-        11..=12 => Answer::Later(*pick(random, &[429, 503]), random.u32(..200)),
-        13 => Answer::LaterAt(random.u32(1..500)),
-        14 => Answer::Gone,
-        15 => Answer::Abort,
-        16..=17 => Answer::Timeout,
-        18 => Answer::TakenAsLast,
-        _ => Answer::NoConnection,
-    };
-    if random.u32(..4) == 0 && answer != Answer::Timeout {
-        return Behaviour::Flapping(answer, random.u64(2..5));
-    }
-    let after_ms = *pick(random, &[0, 0, 0, 1, 300, 5 * SECOND_MS]);
-    Behaviour::Steady(answer, after_ms)
-}
-
-fn pick<'a, T>(random: &mut fastrand::Rng, from: &'a [T]) -> &'a T {
-    &from[random.usize(..from.len())]
+    /// Whether much time passes between acts.
+    slow: bool,
 }
 
 impl Plan {
@@ -135,10 +63,8 @@ impl Plan {
             self.damages
         ));
         for (at, endpoint) in endpoints.iter().enumerate() {
-            let Endpoint { in_flight_max, permanent, retry, .. } = &**endpoint;
             let behaviour = self.world.behaviour(at);
-            self.world
-                .tell(format!("e{at}: in flight {in_flight_max}, permanent {permanent:?}, {retry:?}, {behaviour:?}"));
+            self.world.tell(format!("e{at}: {}, {behaviour:?}", described(endpoint)));
         }
     }
 
@@ -225,6 +151,22 @@ impl Plan {
         if self.random.u32(..8) == 0 {
             self.world.leave_residue(&mut self.random);
         }
+        if self.random.u32(..5) == 0 {
+            self.reconfigure();
+        }
+    }
+
+    /// An endpoint gets another config, or leaves it, or comes back.
+    fn reconfigure(&mut self) {
+        let at = self.random.usize(..self.world.setup.endpoints.len());
+        let before = Arc::clone(&self.world.setup.endpoints[at]);
+        let config = match self.random.u32(..4) {
+            0 if self.world.is_present(at) => None,
+            1 => Some(Arc::new(altered(&before, &mut self.random))),
+            2 => Some(Arc::new(Endpoint { events: before.events.clone(), ..endpoint(at, &mut self.random) })),
+            _ => Some(before),
+        };
+        self.world.reconfigure(at, config);
     }
 
     fn act(&mut self) {
@@ -263,19 +205,31 @@ impl Plan {
             }
             52..=73 => self.let_time_pass(),
             74..=81 => {
-                let endpoint = self.random.usize(..self.world.setup.endpoints.len());
-                let behaviour = behaviour(&mut self.random);
+                let down = self.world.ledger().down();
+                let well = Behaviour::Steady(Answer::Taken, *pick(&mut self.random, &[0, 1, 300, 300]));
+                let (endpoint, behaviour) = match self.random.choice(down).filter(|_| self.random.bool()) {
+                    Some(endpoint) => (endpoint, well),
+                    None => (self.random.usize(..self.world.setup.endpoints.len()), behaviour(&mut self.random)),
+                };
                 self.world.behave(endpoint, behaviour);
             }
             82..=87 => {
                 let endpoint = self.random.usize(..self.world.setup.endpoints.len());
                 let state = if self.random.u32(..3) == 0 { LaneState::Paused } else { LaneState::Active };
                 self.world.rest();
-                self.world.operate(endpoint, state);
+                if self.world.is_present(endpoint) {
+                    self.world.operate(endpoint, state);
+                }
             }
             88..=91 => self.replay(),
-            92..=95 => self.trouble(),
-            96..=97 => {
+            92..=94 => self.trouble(),
+            95..=96 => {
+                self.world.rest();
+                if !self.is_over() {
+                    self.reconfigure();
+                }
+            }
+            97 => {
                 let by = self.random.u64(..2 * DAY_MS);
                 let wall = self.world.now().wall;
                 let to = if self.random.bool() { UnixMs(wall.0 - by) } else { wall.plus_ms(by) };
@@ -291,7 +245,8 @@ impl Plan {
     }
 
     fn let_time_pass(&mut self) {
-        let ms = match self.random.u32(..20) {
+        let kind = if self.slow && self.random.bool() { self.random.u32(15..20) } else { self.random.u32(..20) };
+        let ms = match kind {
             0..=1 => self.random.u64(1..SECOND_MS),
             // To the last moment in which nothing may happen, or to the first in which something must.
             2..=4 => self.until_due_ms() - self.random.u64(..2),
@@ -305,9 +260,12 @@ impl Plan {
         self.world.advance(ms);
     }
 
-    fn until_due_ms(&self) -> u64 {
+    /// Time until something may happen: mostly the next thing, or else one of those after it.
+    fn until_due_ms(&mut self) -> u64 {
         let now = self.world.now();
-        self.world.ledger().next_due_ms(now).map_or(SECOND_MS, |ms| ms.max(2))
+        let moments = self.world.ledger().next_moments_ms(now);
+        let next = if self.random.bool() { moments.iter().min().copied() } else { self.random.choice(moments) };
+        next.map_or(SECOND_MS, |ms| ms.max(2))
     }
 
     fn trouble(&mut self) {
@@ -336,14 +294,16 @@ impl Plan {
             _ => self.random.usize(40_000..=BODY_BYTES_MAX),
         };
         let endpoints = self.world.setup.endpoints.len();
-        let targets = match self.random.u32(..10) {
+        let mut targets: Vec<usize> = match self.random.u32(..10) {
             0 => Vec::new(),
             1..=3 => (0..endpoints).collect(),
             _ => (0..endpoints).filter(|_| self.random.bool()).collect(),
         };
+        targets.retain(|at| self.world.is_present(*at));
+        let key = (self.random.u32(..5) != 0).then(|| self.random.u8(..3));
         let later = (self.random.u32(..10) == 0).then(|| self.random.u64(..2 * HOUR_MS));
         let deliver_at = later.map(|ms| self.world.now().wall.0 + ms);
-        Content { no: self.world.setup.seed << 20 | self.contents, len, targets, deliver_at }
+        Content { no: self.world.setup.seed << 20 | self.contents, len, targets, deliver_at, key }
     }
 
     /// An event that was never handed in.
@@ -406,81 +366,5 @@ impl Plan {
         for group in deliveries.chunks(page) {
             self.world.replay(if any { "all of an endpoint" } else { "what is dead" }, group.to_vec());
         }
-    }
-
-    /// All endpoints are well, all are resumed, and time runs: whatever was accepted must end.
-    fn finish(&mut self) {
-        self.world.tell("from here on all is well".to_owned());
-        let endpoints = self.world.setup.endpoints.len();
-        for endpoint in 0..endpoints {
-            self.world.behave(endpoint, Behaviour::Steady(Answer::Taken, 0));
-        }
-        // Requests under way still get the old answers.
-        self.world.advance(15 * SECOND_MS);
-        for endpoint in 0..endpoints {
-            self.world.operate(endpoint, LaneState::Active);
-        }
-        self.world.rest();
-        self.run_out();
-        let harmed = self.world.ledger().is_harmed();
-        if harmed && !self.is_over() {
-            // Whatever is damaged is met by reading it; what was lost of it is told, and the rest goes on at the next start.
-            self.world.read_all();
-            self.world.stop(true);
-            self.world.start();
-            self.run_out();
-            if !self.is_over() {
-                self.world.audit_damages();
-            }
-        }
-        if self.is_over() {
-            return;
-        }
-        let page = self.random.usize(1..30);
-        self.world.audit_all(page);
-        self.world.ledger().audit_end();
-        if self.is_over() || harmed {
-            return;
-        }
-        // A clock that was set back puts retention off by as much.
-        self.world.set_wall(self.world.latest_wall());
-        // Retention leaves nothing but the generation that takes events, and perhaps the one that was sealed last.
-        let retention_ms = self.world.setup.retention_ms;
-        for ms in [retention_ms, 11 * SECOND_MS, retention_ms, 11 * SECOND_MS, 2 * DAY_MS, retention_ms, SECOND_MS] {
-            self.world.advance(ms);
-        }
-        let left = self.world.generations();
-        if left > 2 {
-            let listed = self.world.list(100);
-            let files = self.world.files();
-            self.world
-                .ledger()
-                .breach(format!("{left} generations are left long after retention, with {listed:?}: {:?}", files));
-        }
-        self.world.stop(true);
-    }
-
-    /// Time runs until nothing is left to do.
-    fn run_out(&mut self) {
-        if self.is_over() {
-            return;
-        }
-        self.world.rest();
-        let (mut step, mut left) = (SECOND_MS, 60);
-        let harmed = self.world.ledger().is_harmed();
-        let waits = |world: &World| !world.ledger().unfinished().is_empty() || (harmed && world.pending() > 0);
-        while !self.is_over() && left > 0 && waits(&self.world) {
-            self.world.advance(step);
-            // A wall clock that was set back may put a retry off by as much as it was set back.
-            step = (step * 2).min(2 * DAY_MS);
-            left -= 1;
-        }
-        let unfinished = self.world.ledger().unfinished();
-        if !unfinished.is_empty() {
-            self.world.ledger().breach(format!("these never end: {unfinished:?}"));
-        }
-        // Faults are felt for a while.
-        self.world.advance(20 * SECOND_MS);
-        self.world.advance(SECOND_MS);
     }
 }

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use webhookd::clock::UnixMs;
+use bytes::Bytes;
+use webhookd::clock::{MonoMs, UnixMs};
 use webhookd::model::delivery::{EventRef, Progress};
 use webhookd::model::event::{Content as Body, Event, Fingerprint, NewEvent};
 use webhookd::model::roster::EndpointNo;
-use webhookd::model::text::{EventId, EventType, IdempotencyKey};
+use webhookd::model::text::{EventId, EventType, IdempotencyKey, OrderingKey};
 use webhookd::outbox::{AcceptError, Accepted};
 
 use super::{Delivery, Ledger, Now, Point, Stand};
@@ -47,6 +48,8 @@ pub(crate) struct Post {
     pub(crate) expired: bool,
     /// Whether it was refused with 503 and came back with a restart. Another may have taken its id meanwhile.
     pub(crate) revenant: bool,
+    /// The daemon's own event, where it is one.
+    pub(super) report: Option<Arc<Event>>,
 }
 
 /// How an answer was heard.
@@ -75,6 +78,26 @@ impl Post {
             durable: false,
             expired: false,
             revenant: false,
+            report: None,
+        }
+    }
+
+    /// An event of the daemon's own.
+    pub(super) fn of_the_daemon(event: &Arc<Event>, content: Content) -> Self {
+        let now = Now { wall: event.at, mono: MonoMs(0) };
+        Self { report: Some(Arc::clone(event)), ..Self::new(event.id.to_string(), false, None, content, now) }
+    }
+
+    /// Its body.
+    pub(super) fn body(&self) -> Bytes {
+        self.report.as_ref().map_or_else(|| self.content.body(), |event| event.content.body.clone())
+    }
+
+    /// Its ordering key.
+    pub(super) fn ordering_key(&self) -> Option<String> {
+        match &self.report {
+            Some(event) => event.key.as_ref().map(ToString::to_string),
+            None => self.content.key.map(|key| format!("k{key}")),
         }
     }
 
@@ -83,7 +106,7 @@ impl Post {
         let event = Event {
             id: EventId::parse(&self.id).unwrap(),
             event_type: EventType::parse(&format!("sim.{no}")).unwrap(),
-            key: None,
+            key: self.ordering_key().map(|key| OrderingKey::parse(&key).unwrap()),
             at: self.at,
             timestamp: None,
             deliver_at: self.content.deliver_at.map(UnixMs),
@@ -250,7 +273,7 @@ impl Ledger {
     }
 
     /// It may be there or not.
-    fn leave_open(&mut self, post: usize) {
+    pub(super) fn leave_open(&mut self, post: usize) {
         self.posts[post].fate = Fate::Maybe;
         self.expect_deliveries(post);
     }
@@ -270,7 +293,11 @@ impl Ledger {
 
     /// Whether retention may have removed it.
     pub(super) fn may_be_gone(&self, post: usize, now: Now) -> bool {
-        self.is_finished(post) && (self.posts[post].expired || self.is_expired(post, now.wall))
+        self.may_be_gone_at(post, now.wall)
+    }
+
+    pub(super) fn may_be_gone_at(&self, post: usize, wall: UnixMs) -> bool {
+        self.is_finished(post) && (self.posts[post].expired || self.is_expired(post, wall))
     }
 
     pub(super) fn is_expired(&self, post: usize, wall: UnixMs) -> bool {
@@ -278,7 +305,9 @@ impl Ledger {
     }
 
     fn is_finished(&self, post: usize) -> bool {
-        self.deliveries.range((post, 0)..(post + 1, 0)).all(|(_, delivery)| !delivery.last().is_pending())
+        self.deliveries
+            .range((post, 0)..(post + 1, 0))
+            .all(|(_, delivery)| !delivery.last().is_pending() || delivery.overdue)
     }
 
     /// The wall clock was set: what was later than it counts from it.

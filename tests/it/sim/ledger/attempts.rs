@@ -1,45 +1,20 @@
-//! Deliveries: when each is due, which lanes are open, what the network saw.
+//! Deliveries: when each is due, what the network saw.
 
-use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use webhookd::clock::{MonoMs, UnixMs};
+use webhookd::config::Endpoint;
 use webhookd::deliver::Job;
 use webhookd::limits::ATTEMPTS_MAX;
-use webhookd::model::delivery::{DeadReason, DeliveryRef, EventRef, Progress, Waiting};
+use webhookd::model::delivery::{DeadReason, DeliveryRef, EventRef, Progress, Standing, Waiting};
+use webhookd::model::event::Event;
 use webhookd::outbox::FreshEvent;
+use webhookd::policy::breaker::Signal;
 use webhookd::policy::retry::RetryPolicy;
 
+use super::lanes::LaneState;
 use super::{Delivery, Fate, Ledger, Now, Point, Stand};
 use crate::sim::network::{Answer, Meaning};
-
-/// An endpoint's state, as operators see it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum LaneState {
-    Active,
-    Paused,
-    Disabled,
-}
-
-/// An endpoint is closed by an answer once that is stored; at the next rest it is. So it is with a hold.
-const ONCE_STORED: i128 = i128::MAX;
-
-/// An endpoint's account.
-#[derive(Debug)]
-pub(super) struct Lane {
-    /// The states that it may have on the disk; more than one only where a crash came in between.
-    pub(super) states: BTreeSet<LaneState>,
-    /// No attempt begins after this moment; `None`: it is open.
-    closed: Option<i128>,
-    /// No attempt begins after the first moment and before the second.
-    held: Option<(MonoMs, MonoMs)>,
-    in_flight: u32,
-}
-
-impl Default for Lane {
-    fn default() -> Self {
-        Self { states: [LaneState::Active].into(), closed: None, held: None, in_flight: 0 }
-    }
-}
 
 /// An attempt that the network saw.
 #[derive(Clone, Copy, Debug)]
@@ -49,17 +24,24 @@ pub(super) struct Seen {
 }
 
 /// Which attempt it is.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Trial {
     pub(crate) post: usize,
     pub(crate) endpoint: usize,
     n: u16,
+    /// The config that it is made by.
+    config: Arc<Endpoint>,
+    /// How often its endpoint had been resumed before.
+    resumes: u32,
 }
 
 impl Ledger {
     /// The dispatcher is told of a fresh event.
-    pub(crate) fn announced(&mut self, fresh: &FreshEvent, now: Now) {
-        let Some(post) = self.post_of(fresh.event.traceparent.as_deref()) else { return };
+    pub(crate) fn announced(&mut self, fresh: &FreshEvent, cut: bool, now: Now) {
+        self.told += 1;
+        let told = self.told;
+        self.report_is_stored(fresh, cut, now);
+        let Some(post) = self.post_of(&fresh.event) else { return };
         self.lies_at(post, fresh.place);
         if !matches!(self.posts[post].fate, Fate::Stored | Fate::Maybe) {
             self.breach(format!("{} was announced and never accepted", self.name(post)));
@@ -67,7 +49,7 @@ impl Ledger {
         let due = now.mono.plus_ms(self.first_due(post).since(now.wall));
         for no in &fresh.targets {
             match self.deliveries.get_mut(&(post, usize::from(no.0))) {
-                Some(delivery) => delivery.due = Some((due, due)),
+                Some(delivery) => (delivery.due, delivery.told) = (Some((due, due)), told),
                 None => self.breach(format!("{} was announced to endpoint {}", self.name(post), no.0)),
             }
         }
@@ -91,6 +73,10 @@ impl Ledger {
         let way = (post, usize::from(waiting.delivery.endpoint.0));
         let point = Point { at: Stand::Pending(waiting.next_at, waiting.next_at), progress: waiting.progress };
         self.replays.remove(&way);
+        self.told += 1;
+        let told = self.told;
+        // Nobody is put back who is not dead or delivered: it was given up before.
+        self.settle_overdue(way, Standing::Dead(DeadReason::BreakerOpen), waiting.progress, now);
         let known = self.deliveries.entry(way).or_insert_with(|| Delivery::at(Point::NEVER));
         let wrong = if known.last().is_pending() {
             known.due.is_some() && !known.open
@@ -99,7 +85,7 @@ impl Ledger {
             known.history.push(point);
             point.progress != Progress { tries: 0, made }
         };
-        known.due = Some(due(waiting, now));
+        (known.due, known.told, known.fallen) = (Some(due(waiting, now)), told, None);
         self.posts[post].expired = false;
         if wrong && !self.is_shaky(post) {
             self.breach(format!("{} was revived as {point:?}", self.way(way)));
@@ -108,17 +94,17 @@ impl Ledger {
 
     /// A request reaches the network.
     pub(crate) fn attempt_begins(&mut self, job: &Job, now: Now) -> Trial {
-        let endpoint = job.endpoint.name.as_str()[1..].parse().expect("endpoints are e0, e1, …");
+        let endpoint: usize = job.endpoint.name.as_str()[1..].parse().expect("endpoints are e0, e1, …");
         self.counts.attempts += 1;
-        let Some(post) = self.post_of(job.event.traceparent.as_deref()) else {
-            return Trial { post: 0, endpoint, n: job.n };
-        };
+        self.mark_overdue(now);
+        let resumes = self.lanes[endpoint].resumes;
+        let trial = |post| Trial { post, endpoint, n: job.n, config: Arc::clone(&job.endpoint), resumes };
+        let Some(post) = self.post_of(&job.event) else { return trial(0) };
         let way = (post, endpoint);
         if !matches!(self.posts[post].fate, Fate::Stored | Fate::Maybe) {
             self.breach(format!("{} is delivered and was never accepted", self.way(way)));
         }
-        let content = &self.posts[post].content;
-        if job.event.content.body != content.body() || job.event.id.as_str() != self.posts[post].id {
+        if job.event.content.body != self.posts[post].body() || job.event.id.as_str() != self.posts[post].id {
             self.breach(format!("{} is delivered with another body or id ({})", self.way(way), job.event.id));
         }
         let shaky = self.is_shaky(post);
@@ -144,37 +130,31 @@ impl Ledger {
                 }
             }
         };
-        let wrong = wrong.or_else(|| self.lane_refuses(endpoint, now));
+        let wrong = wrong.or_else(|| self.order_refuses(way)).or_else(|| self.lane_refuses(endpoint, now));
         if let Some(wrong) = wrong {
             self.breach(format!("attempt {} of {} {wrong}", job.n, self.way(way)));
         }
-        self.lanes[endpoint].in_flight += 1;
-        Trial { post, endpoint, n: job.n }
-    }
-
-    fn lane_refuses(&self, endpoint: usize, now: Now) -> Option<String> {
-        let lane = &self.lanes[endpoint];
-        let total: u32 = self.lanes.iter().map(|lane| lane.in_flight).sum();
-        if lane.closed.is_some_and(|at| i128::from(now.mono.0) > at) {
-            return Some(format!("though its endpoint is {:?}", lane.states));
+        if let Some(delivery) = self.deliveries.get_mut(&way) {
+            delivery.overdue = false;
         }
-        if let Some((_, until)) = lane.held.filter(|(since, until)| *since < now.mono && now.mono < *until) {
-            return Some(format!("though its endpoint waits for {} ms more", until.since(now.mono)));
+        let lane = &mut self.lanes[endpoint];
+        lane.in_flight += 1;
+        lane.starts.begins(now.mono);
+        if let Some(gate) = &mut lane.gate {
+            gate.begins(way);
         }
-        let full =
-            lane.in_flight >= self.endpoints[endpoint].in_flight_max || total as usize >= self.in_flight_total_max;
-        full.then(|| format!("though {} of {total} requests are under way already", lane.in_flight))
+        trial(post)
     }
 
     /// The network has answered it.
     pub(crate) fn attempt_ends(&mut self, trial: &Trial, answer: Answer, begun: Now, ended: Now) {
-        let Trial { post, endpoint, n } = *trial;
-        let policy = &self.endpoints[endpoint].retry;
-        let meaning = answer.meaning(&self.endpoints[endpoint].permanent, ended.wall);
+        let Trial { post, endpoint, n, ref config, resumes } = *trial;
+        let way = (post, endpoint);
+        let policy = &config.retry;
+        let meaning = answer.meaning(&config.permanent, ended.wall);
         self.seen.entry((post, endpoint, n)).or_default().push(Seen { at: begun.wall, status: answer.status() });
-        let lane = &mut self.lanes[endpoint];
-        lane.in_flight -= 1;
-        let Some(delivery) = self.deliveries.get_mut(&(post, endpoint)) else { return };
+        self.lanes[endpoint].in_flight -= 1;
+        let Some(delivery) = self.deliveries.get_mut(&way) else { return };
         delivery.in_flight = false;
         let before = delivery.last().progress;
         let progress = Progress { tries: before.tries + 1, made: n };
@@ -195,85 +175,55 @@ impl Ledger {
         };
         delivery.history.push(point);
         delivery.due = due;
+        if let Meaning::Delivered(_) = meaning {
+            delivery.taken += 1;
+            self.counts.taken += 1;
+        }
         self.posts[post].quiet_since = ended.wall;
+        if matches!(point.at, Stand::Dead(_)) {
+            self.falls(way, ended.wall);
+        }
+        self.lane_hears(way, answer.signal(&config.permanent, ended.wall), resumes);
+        let lane = &mut self.lanes[endpoint];
         match meaning {
-            Meaning::Delivered(last) => {
-                delivery.taken += 1;
-                self.counts.taken += 1;
-                if last {
-                    lane.close(LaneState::Disabled, ONCE_STORED);
-                }
-            }
-            Meaning::Disabled => lane.close(LaneState::Disabled, ONCE_STORED),
+            _ if lane.gone => {}
+            // What was asked before an operator resumed it is answered by that.
+            Meaning::Delivered(true) if lane.resumes == resumes => drop(lane.asked.insert(LaneState::Asked)),
+            Meaning::Disabled if lane.resumes == resumes => drop(lane.asked.insert(LaneState::Gone)),
             Meaning::Again(hint_ms, true) => {
                 let first = policy.waits_ms.first().copied().unwrap_or(5_000);
                 let until = ended.mono.plus_ms(first.max(hint_ms.unwrap_or(0).min(policy.retry_after_ms_max)));
-                if lane.held.is_none_or(|(_, known)| known < until) {
-                    lane.held = Some((MonoMs(u64::MAX), until));
-                }
+                lane.asked_hold = lane.asked_hold.max(until);
             }
-            Meaning::Again(_, false) | Meaning::Dead(_) => {}
+            _ => {}
         }
     }
 
-    /// An operator is about to open a lane: what waits may go before the answer comes.
-    pub(crate) fn opens(&mut self, endpoint: usize) {
-        let lane = &mut self.lanes[endpoint];
-        if lane.closed.take().is_some() {
-            lane.held = None;
+    /// An attempt has told something of its endpoint.
+    fn lane_hears(&mut self, way: (usize, usize), signal: Signal, resumes: u32) {
+        let lane = &mut self.lanes[way.1];
+        if lane.gone {
+            return;
         }
-        lane.states.insert(LaneState::Active);
-    }
-
-    /// An operator has opened or closed a lane. `cut`: the image of a crash was taken before or meanwhile.
-    pub(crate) fn operated(&mut self, endpoint: usize, state: LaneState, cut: bool, now: Now) {
-        let lane = &mut self.lanes[endpoint];
-        if state != LaneState::Active {
-            // The answer has come: from here on nothing begins, not even in this moment.
-            lane.close(state, i128::from(now.mono.0) - 1);
+        let blame = lane.resumes == resumes;
+        if let Some(gate) = &mut lane.gate {
+            gate.ends(way, signal, blame);
         }
-        // What it let go may have closed it again.
-        let closed_again = state == LaneState::Active && lane.closed.is_some();
-        if !cut && !closed_again {
-            lane.states = [state].into();
-        }
-    }
-
-    /// At a rest without a crash the last state is the only one.
-    pub(crate) fn lanes_are_settled(&mut self, now: Now) {
-        for lane in &mut self.lanes {
-            if lane.closed == Some(ONCE_STORED) {
-                lane.closed = Some(i128::from(now.mono.0));
-            }
-            if let Some((since, _)) = &mut lane.held {
-                *since = now.mono.min(*since);
-            }
-            if lane.closed.is_some() && lane.states.len() > 1 {
-                lane.states.remove(&LaneState::Active);
-            }
-        }
-    }
-
-    /// The states that the disk tells at a start.
-    pub(crate) fn lanes_begin(&mut self, told: &[LaneState]) {
-        for (endpoint, state) in told.iter().enumerate() {
-            let lane = &self.lanes[endpoint];
-            if !lane.states.contains(state) {
-                self.breach(format!("endpoint e{endpoint} is {state:?} after a restart and was {:?}", lane.states));
-            }
-            let closed = (*state != LaneState::Active).then_some(-1);
-            self.lanes[endpoint] = Lane { states: [*state].into(), closed, held: None, in_flight: 0 };
+        match signal {
+            Signal::Success => lane.failing.succeeds(),
+            Signal::Failure | Signal::Limited => lane.failing.fails(blame),
+            Signal::Nothing => {}
         }
     }
 
     /// A life has ended: nothing is under way and nothing on the schedule.
-    pub(crate) fn life_ends(&mut self, crashed: bool) {
+    pub(crate) fn life_ends(&mut self, crashed: bool, now: Now) {
         for delivery in self.deliveries.values_mut() {
             delivery.in_flight = false;
             delivery.due = None;
             delivery.open |= crashed;
         }
-        self.lanes.iter_mut().for_each(|lane| lane.in_flight = 0);
+        self.lanes_end(now);
         // What may not be there may not lie there either: the next event may get its place.
         for post in self.posts.iter_mut().filter(|post| post.fate == Fate::Maybe) {
             if let Some(place) = post.place.take() {
@@ -282,50 +232,12 @@ impl Ledger {
         }
     }
 
-    /// Nothing more happens before the clock moves on. Whatever is due and might go must be under way.
-    pub(crate) fn at_rest(&mut self, now: Now) {
-        let total: u32 = self.lanes.iter().map(|lane| lane.in_flight).sum();
-        if total as usize >= self.in_flight_total_max {
-            return;
-        }
-        let mut late = Vec::new();
-        for (way, delivery) in &self.deliveries {
-            let waits = self.posts[way.0].fate == Fate::Stored && delivery.last().is_pending() && !delivery.in_flight;
-            if !waits || delivery.open || self.is_shaky(way.0) {
-                continue;
-            }
-            let lane = &self.lanes[way.1];
-            let held = lane.held.is_some_and(|(_, until)| until > now.mono);
-            let may_go = lane.closed.is_none() && !held && lane.in_flight < self.endpoints[way.1].in_flight_max;
-            match delivery.due {
-                None => late.push(format!("{} is pending and on no schedule", self.way(*way))),
-                Some((_, by)) if by <= now.mono && may_go => {
-                    late.push(format!("{} is {} ms late", self.way(*way), now.mono.since(by)));
-                }
-                Some(_) => {}
-            }
-        }
-        self.breaches.extend(late);
-    }
-
-    /// Milliseconds until the next attempt that waits is due.
-    pub(crate) fn next_due_ms(&self, now: Now) -> Option<u64> {
-        let dues = self.deliveries.values().filter_map(|delivery| delivery.due);
-        dues.filter(|(due, _)| *due > now.mono).map(|(due, _)| due.since(now.mono)).min()
-    }
-
-    /// Deliveries that are not finished, in words; without those of damaged generations, which may end without an attempt.
-    pub(crate) fn unfinished(&self) -> Vec<String> {
-        let open = self.deliveries.iter().filter(|(way, delivery)| {
-            self.posts[way.0].fate == Fate::Stored && delivery.last().is_pending() && !self.is_shaky(way.0)
-        });
-        open.map(|(way, delivery)| format!("{}: {:?}", self.way(*way), delivery.last())).collect()
-    }
-
-    fn post_of(&mut self, traceparent: Option<&str>) -> Option<usize> {
-        let post = traceparent.and_then(|text| text.parse().ok()).filter(|post| *post < self.posts.len());
+    /// Which event it is, by its mark.
+    fn post_of(&mut self, event: &Event) -> Option<usize> {
+        let post = self.reported(event).or_else(|| event.traceparent.as_deref()?.parse().ok());
+        let post = post.filter(|post| *post < self.posts.len());
         if post.is_none() {
-            self.breach(format!("an event with the mark {traceparent:?} was never handed in"));
+            self.breach(format!("an event with the mark {:?} was never handed in", event.traceparent));
         }
         post
     }
@@ -345,13 +257,6 @@ impl Ledger {
         if before.is_some() || other.is_some() {
             self.breach(format!("{} lies where {other:?} lay; before it lay at {before:?}", self.name(post)));
         }
-    }
-}
-
-impl Lane {
-    fn close(&mut self, state: LaneState, after: i128) {
-        self.closed = Some(self.closed.map_or(after, |at| at.min(after)));
-        self.states.insert(state);
     }
 }
 

@@ -2,14 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use webhookd::model::delivery::{Progress, Standing, Waiting};
+use webhookd::config::OnDead;
+use webhookd::model::delivery::{DeadReason, Fallen, Progress, Standing, Waiting};
 use webhookd::outbox::{Damage, EventSummary, StoredDelivery, StoredEvent};
 
-use super::{Delivery, Fate, Ledger, Now, Point, Post, Stand, attempts};
+use super::{Delivery, Fate, Ledger, Now, Point, Post, Stand, attempts, order};
 
 impl Ledger {
-    /// What waits at a start, each with its event. `complete`: every generation could be opened.
-    pub(crate) fn begins(&mut self, waiting: &[(usize, Waiting)], complete: bool, now: Now) {
+    /// What waits and what is dead at a start, each with its event. `complete`: every generation could be opened.
+    pub(crate) fn begins(&mut self, waiting: &[(usize, Waiting)], dead: &[(usize, Fallen)], complete: bool, now: Now) {
+        self.told += 1;
         let mut told = BTreeSet::new();
         for (post, waiting) in waiting {
             let way = (*post, usize::from(waiting.delivery.endpoint.0));
@@ -27,6 +29,9 @@ impl Ledger {
             self.waits(way, waiting, now);
         }
         self.replays.clear();
+        self.dead_begin(dead, complete, now);
+        // What died in the last life was told in it, or never will be.
+        self.reports_at_rest(false);
         let mut lost = Vec::new();
         let shaky: BTreeSet<usize> = (0..self.posts.len()).filter(|post| self.is_shaky(*post)).collect();
         for (way, delivery) in &mut self.deliveries {
@@ -48,6 +53,45 @@ impl Ledger {
         }
     }
 
+    /// What is dead at a start is told, since it may hold up others.
+    fn dead_begin(&mut self, dead: &[(usize, Fallen)], complete: bool, now: Now) {
+        let told: BTreeMap<_, _> =
+            dead.iter().map(|(post, one)| ((*post, usize::from(one.delivery.endpoint.0)), one.died_at)).collect();
+        for way in told.keys() {
+            if let Some(progress) = self.deliveries.get(way).map(|delivery| delivery.last().progress) {
+                self.settle_overdue(*way, Standing::Dead(DeadReason::BreakerOpen), progress, now);
+            }
+        }
+        let mut wrong = Vec::new();
+        for (way, delivery) in &self.deliveries {
+            let stored = self.posts[way.0].fate == Fate::Stored && !self.is_shaky(way.0);
+            let may_be = if delivery.open { &delivery.history[delivery.sure..] } else { &[delivery.last()][..] };
+            let is_dead = |point: &Point| matches!(point.at, Stand::Dead(_));
+            let is_told = told.contains_key(way);
+            if stored && is_told && !may_be.iter().any(is_dead) {
+                wrong.push(format!("{} is told as dead at the start, and stood at {may_be:?}", self.way(*way)));
+            }
+            if stored && complete && !is_told && may_be.iter().all(is_dead) && !self.may_be_gone(way.0, now) {
+                wrong.push(format!("{} is dead and not told so at the start", self.way(*way)));
+            }
+        }
+        self.breaches.extend(wrong);
+        for (way, delivery) in &mut self.deliveries {
+            let Some(died_at) = told.get(way).copied() else {
+                delivery.fallen = None;
+                continue;
+            };
+            // Of an endpoint that is not in the config at the start nothing dead is remembered.
+            let blocking = self.endpoints[way.1].on_dead == OnDead::Block && !self.lanes[way.1].gone;
+            let resumed_at = self.lanes[way.1].resumed_at;
+            let known = delivery.fallen.filter(|known| blocking && !delivery.open && known.at > resumed_at);
+            delivery.fallen = Some(order::Fallen { at: died_at, blocks: known.is_some() });
+            if known.is_none() && died_at < resumed_at {
+                delivery.fallen = None;
+            }
+        }
+    }
+
     fn waits(&mut self, way: (usize, usize), waiting: &Waiting, now: Now) {
         let shaky = self.is_shaky(way.0);
         if shaky && way.1 >= self.endpoints.len() {
@@ -65,11 +109,16 @@ impl Ledger {
                 delivery.history.push(Point { at: Stand::Pending(*at, *at), progress });
             }
         }
+        if self.is_unannounced(way.0) {
+            let at = Stand::Pending(waiting.next_at, waiting.next_at);
+            self.deliveries.entry(way).or_insert_with(|| Delivery::at(Point { at, progress: waiting.progress }));
+        }
+        let told = self.told;
         let Some(delivery) = self.deliveries.get_mut(&way) else {
             self.breach(format!("{} waits and was never meant for it", self.way(way)));
             return;
         };
-        delivery.due = Some(attempts::due(waiting, now));
+        (delivery.due, delivery.told, delivery.overdue) = (Some(attempts::due(waiting, now)), told, false);
         if delivery.stands(standing, waiting.progress) {
             return;
         }
@@ -78,7 +127,7 @@ impl Ledger {
             let at = Stand::Pending(waiting.next_at, waiting.next_at);
             let taken = delivery.taken;
             let due = delivery.due;
-            *delivery = Delivery { taken, due, ..Delivery::at(Point { at, progress: waiting.progress }) };
+            *delivery = Delivery { taken, due, told, ..Delivery::at(Point { at, progress: waiting.progress }) };
             self.strayed.insert(way.0);
         } else {
             self.breach(format!("{} waits as {waiting:?} and stood at {known:?}", self.way(way)));
@@ -93,7 +142,11 @@ impl Ledger {
 
     /// What the outbox tells of an event by its id. `calm`: nothing is wrong with the disk.
     pub(crate) fn audit(&mut self, post: usize, found: Option<&StoredEvent>, calm: bool, now: Now) {
-        let is_it = |found: &&StoredEvent| found.event.traceparent.as_deref() == Some(post.to_string().as_str());
+        let reported = self.posts[post].report.as_ref().map(|event| event.id.clone());
+        let is_it = |found: &&StoredEvent| match &reported {
+            Some(id) => found.event.id == *id,
+            None => found.event.traceparent.as_deref() == Some(post.to_string().as_str()),
+        };
         if let Some(other) = found.filter(|found| !is_it(found)) {
             let other = other.event.traceparent.as_deref().and_then(|mark| mark.parse().ok());
             let came_back = |post: &Post| post.revenant || post.fate == Fate::Maybe;
@@ -126,7 +179,7 @@ impl Ledger {
         let shaky = self.is_shaky(post);
         if found.body_lost && shaky {
             self.strayed.insert(post);
-        } else if found.event.content.body != self.posts[post].content.body() {
+        } else if found.event.content.body != self.posts[post].body() {
             self.breach(format!("{} has another body", self.name(post)));
         }
         let ways: Vec<_> = self.deliveries.range((post, 0)..(post + 1, 0)).map(|(way, _)| *way).collect();
@@ -137,6 +190,9 @@ impl Ledger {
         for way in ways {
             let name = format!("e{}", way.1);
             let told = found.deliveries.iter().find(|delivery| delivery.endpoint.as_str() == name);
+            if let Some(told) = told {
+                self.settle_overdue(way, told.standing, told.progress, now);
+            }
             let known = self.deliveries.get_mut(&way).expect("it was just found");
             if told.is_none() && known.may_never_be() {
                 continue;
@@ -187,6 +243,7 @@ impl Ledger {
             }
             for (name, standing, progress) in &one.deliveries {
                 let Ok(endpoint) = name.as_str()[1..].parse() else { continue };
+                self.settle_overdue((post, endpoint), *standing, *progress, now);
                 let fits =
                     self.deliveries.get_mut(&(post, endpoint)).is_some_and(|known| known.stands(*standing, *progress));
                 if !fits && !self.is_shaky(post) {

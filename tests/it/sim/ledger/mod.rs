@@ -7,16 +7,33 @@
 //! | file | keeps |
 //! |---|---|
 //! | `answers` | events that were handed in, and what was answered: stored, a repeat, another under the same id, refused |
-//! | `attempts` | deliveries, when each is due, which lanes are open or held, what the network saw |
+//! | `attempts` | deliveries, when each is due, what the network saw |
+//! | `order` | which delivery has to wait for which |
+//! | `lanes` | endpoints: which are open, held, in the config; what they are told to be |
+//! | `rests` | what must have happened once nothing more happens in a moment |
+//! | `pace` | how many attempts a rate allows |
+//! | `breaker` | who may be tried while an endpoint is down, and after |
+//! | `failing` | for how long an endpoint has not succeeded |
+//! | `expiry` | what may be given up while a breaker is open |
+//! | `reports` | the daemon's own events: what it tells of all this |
 //! | `audit` | the outbox's own account, at its start, by id, as a list, and of damage, against all this |
 //!
-//! # Order
-//! `order = "key"` and `"strict"` are not built yet. Their rule belongs into [`Ledger::attempt_begins`]: no attempt while an
-//! earlier delivery of the same lane and key is unfinished.
+//! # What cannot be known
+//! Answers that come in one moment reach the dispatcher in an order that nobody outside knows, and a crash may take what was
+//! not durable. So a rule is put in two halves: what may be, by the most that can have reached it, and what must be, by the
+//! least. At a rest the daemon tells how its endpoints stand. That must be one of the states that may be, and counts from there.
 
 mod answers;
 mod attempts;
 mod audit;
+mod breaker;
+mod expiry;
+mod failing;
+mod lanes;
+mod order;
+mod pace;
+mod reports;
+mod rests;
 #[cfg(test)]
 mod tests;
 
@@ -28,7 +45,7 @@ use webhookd::config::Endpoint;
 use webhookd::model::delivery::{DeadReason, EventRef, Progress, Standing};
 
 pub(crate) use answers::{Fate, Heard, Post};
-pub(crate) use attempts::LaneState;
+pub(crate) use lanes::{Calm, LaneState};
 
 use super::report::Counts;
 
@@ -48,6 +65,7 @@ impl Now {
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Ledger {
+    /// The config of each endpoint, or the last one that it had.
     endpoints: Vec<Arc<Endpoint>>,
     in_flight_total_max: usize,
     retention_ms: u64,
@@ -58,7 +76,13 @@ pub(crate) struct Ledger {
     by_key: HashMap<String, Vec<usize>>,
     by_place: HashMap<EventRef, usize>,
     deliveries: BTreeMap<(usize, usize), Delivery>,
-    lanes: Vec<attempts::Lane>,
+    lanes: Vec<lanes::Lane>,
+    reports: reports::Reports,
+    /// How many things the dispatcher was told, and how many of them it surely knows.
+    told: u64,
+    heard: u64,
+    /// The moment for which it was looked what may be given up.
+    marked_at: Option<MonoMs>,
     /// What the network saw: by post, endpoint and the attempt's number; a number can come again after a crash.
     seen: HashMap<(usize, usize, u16), Vec<attempts::Seen>>,
     /// Generations that an event was ever found in.
@@ -88,6 +112,17 @@ struct Delivery {
     in_flight: bool,
     /// How often the endpoint took it.
     taken: u32,
+    /// What the dispatcher was told before it was told of this one.
+    told: u64,
+    /// It is dead, and holds up those behind it where the endpoint's rules say so.
+    fallen: Option<order::Fallen>,
+    /// Its schedule has passed while the breaker was open: it may have been given up.
+    overdue: bool,
+    /// And that was first seen at this moment.
+    overdue_since: MonoMs,
+    /// How often it died, and how often that was told.
+    deaths: u32,
+    deaths_told: u32,
 }
 
 /// Where a delivery stands, as far as it can be known from outside.
@@ -127,7 +162,20 @@ impl Point {
 
 impl Delivery {
     fn at(point: Point) -> Self {
-        Self { history: vec![point], sure: 0, open: false, due: None, in_flight: false, taken: 0 }
+        Self {
+            history: vec![point],
+            sure: 0,
+            open: false,
+            due: None,
+            in_flight: false,
+            taken: 0,
+            told: 0,
+            fallen: None,
+            overdue: false,
+            overdue_since: MonoMs(0),
+            deaths: 0,
+            deaths_told: 0,
+        }
     }
 
     fn last(&self) -> Point {
@@ -158,7 +206,7 @@ impl Delivery {
 impl Ledger {
     /// An empty ledger for these endpoints.
     pub(crate) fn new(endpoints: Vec<Arc<Endpoint>>, in_flight_total_max: usize, retention_ms: u64) -> Self {
-        let lanes = endpoints.iter().map(|_| attempts::Lane::default()).collect();
+        let lanes = endpoints.iter().map(|endpoint| lanes::Lane::new(endpoint)).collect();
         Self {
             endpoints,
             in_flight_total_max,
@@ -170,6 +218,10 @@ impl Ledger {
             by_place: HashMap::new(),
             deliveries: BTreeMap::new(),
             lanes,
+            reports: reports::Reports::default(),
+            told: 0,
+            heard: 0,
+            marked_at: None,
             seen: HashMap::new(),
             generations: BTreeSet::new(),
             harmed: BTreeSet::new(),

@@ -2,6 +2,17 @@
 
 use super::*;
 
+/// An endpoint's config in short.
+pub(crate) fn described(endpoint: &Endpoint) -> String {
+    let Endpoint { in_flight_max, permanent, retry, order, on_dead, rate_limit, breaker, disable_after_ms, .. } =
+        endpoint;
+    format!(
+        "in flight {in_flight_max}, permanent {permanent:?}, {retry:?}, order {order:?}, on dead {on_dead:?}, {rate_limit:?}, \
+         {breaker:?}, disabled after {disable_after_ms:?}, {:?}",
+        endpoint.events.patterns()
+    )
+}
+
 impl World {
     /// Hands in groups of events, each group together, all groups at once.
     pub(crate) fn post(&mut self, groups: Vec<Vec<Post>>) {
@@ -68,15 +79,45 @@ impl World {
         let answer = life.runtime.block_on(async {
             match state {
                 LaneState::Active => life.control.resume(&name).await,
-                LaneState::Paused | LaneState::Disabled => life.control.pause(&name).await,
+                _ => life.control.pause(&name).await,
             }
         });
-        let (cut, now) = (cut || self.cut(), self.now());
+        let cut = cut || self.cut();
         self.tell(format!("e{endpoint} {state:?}: {}", if answer.is_ok() { "done" } else { "refused" }));
         match answer {
-            Ok(_) => self.ledger().operated(endpoint, state, cut, now),
+            Ok(_) => self.ledger().operated(endpoint, state, cut),
             Err(error) => self.ledger().breach(format!("e{endpoint} cannot be made {state:?}: {error}")),
         }
+        // What it let go belongs to this moment.
+        self.rest();
+    }
+
+    /// Changes the config of an endpoint, or takes it out; in the next life where there is none just now.
+    pub(crate) fn reconfigure(&mut self, endpoint: usize, config: Option<Arc<Endpoint>>) {
+        let told = match &config {
+            Some(config) => described(config),
+            None => "is not in the config any more".to_owned(),
+        };
+        self.tell(format!("e{endpoint}: {told}"));
+        self.ledger().counts.reloads += 1;
+        match &config {
+            Some(config) => {
+                self.setup.endpoints[endpoint] = Arc::clone(config);
+                self.gone.remove(&endpoint);
+            }
+            None => drop(self.gone.insert(endpoint)),
+        }
+        let Some(life) = &self.life else {
+            self.ledger().reconfigures_meanwhile(endpoint, config);
+            return;
+        };
+        let now = Now::of(&life.time);
+        self.ledger().reconfigures(endpoint, config, now);
+        let answer = life.runtime.block_on(life.control.reload(self.present()));
+        if let Err(error) = answer {
+            self.ledger().breach(format!("the config of e{endpoint} cannot be changed: {error}"));
+        }
+        self.rest();
     }
 
     /// Puts deliveries back: of one event, or of one endpoint.

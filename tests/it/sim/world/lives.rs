@@ -23,13 +23,16 @@ impl World {
         }
         let runtime = Builder::new_current_thread().build().unwrap();
         let mut schedule = Schedule::new(self.setup.in_flight_total_max);
-        let mut waiting = Vec::new();
+        let (mut waiting, mut dead) = (Vec::new(), Vec::new());
+        let present = self.present();
+        let blocking = blocking(present.iter(), &roster);
         let opened = {
             let _entered = runtime.enter();
             let each = |one: Recovered| {
-                if let Recovered::Waiting(one) = one {
-                    admit(&mut schedule, &one, &time);
-                    waiting.push(one);
+                recover(&mut schedule, &one, &time, &blocking);
+                match one {
+                    Recovered::Waiting(one) => waiting.push(one),
+                    Recovered::Dead(one) => dead.push(one),
                 }
             };
             Outbox::open(options, Arc::clone(&time), Arc::clone(&roster), Arc::clone(&metrics), each)
@@ -57,7 +60,7 @@ impl World {
         };
         let running = {
             let _entered = runtime.enter();
-            dispatcher.start(self.setup.endpoints.iter(), &endpoints, stop.clone(), &tracker)
+            dispatcher.start(present.iter(), &endpoints, stop.clone(), &tracker)
         };
         let Running { control, drained, .. } = running;
         let damaged = self.ledger().is_harmed();
@@ -79,22 +82,19 @@ impl World {
             damaged,
             held_back: 0,
         });
-        let told: Vec<LaneState> = (self.setup.endpoints.iter())
-            .map(|endpoint| {
-                let state = endpoints.iter().find(|(name, _)| *name == endpoint.name).map(|(_, record)| record.state);
-                match state.unwrap_or_default() {
-                    EndpointState::Active => LaneState::Active,
-                    EndpointState::Paused => LaneState::Paused,
-                    EndpointState::Disabled { .. } => LaneState::Disabled,
-                }
-            })
-            .collect();
+        let record = |endpoint: &Arc<Endpoint>| {
+            endpoints.iter().find(|(name, _)| *name == endpoint.name).map(|(_, record)| *record)
+        };
+        let told: Vec<EndpointRecord> =
+            self.setup.endpoints.iter().map(|endpoint| record(endpoint).unwrap_or_default()).collect();
         let waiting: Vec<_> =
             waiting.into_iter().filter_map(|one| Some((self.know(one.delivery.event)?, one))).collect();
-        let now = self.now();
-        let (line, mut ledger) = (format!("started, {} wait, endpoints {told:?}", waiting.len()), self.ledger());
-        ledger.lanes_begin(&told);
-        ledger.begins(&waiting, complete, now);
+        let dead: Vec<_> = dead.into_iter().filter_map(|one| Some((self.know(one.delivery.event)?, one))).collect();
+        let (now, in_order) = (self.now(), self.ended_in_order);
+        let line = format!("started, {} wait, {} are dead, endpoints {told:?}", waiting.len(), dead.len());
+        let mut ledger = self.ledger();
+        ledger.lanes_begin(&told, in_order, now);
+        ledger.begins(&waiting, &dead, complete, now);
         drop(ledger);
         self.tell(line);
     }
@@ -108,11 +108,13 @@ impl World {
         }
         match wait(self.life().outbox.load(place)) {
             Ok(Some(event)) => {
+                let now = self.now();
+                let report = self.ledger().report_lies_at(&event, place, now);
                 let post = event.traceparent.as_deref().and_then(|mark| mark.parse().ok());
                 if let Some(post) = post {
                     self.ledger().lies_at(post, place);
                 }
-                post
+                report.or(post)
             }
             other => {
                 let calm = self.life().troubled_until == MonoMs(0) && !self.life().damaged;
@@ -142,13 +144,15 @@ impl World {
         self.ledger().counts.cut += u64::from(in_the_middle);
         self.tell(format!("killed{}", if in_the_middle { " in the middle of something" } else { "" }));
         let Some(life) = self.life.take() else { return };
+        let now = Now::of(&life.time);
         let image = life.disk.taken().expect("an image was just taken");
         self.wall = life.time.wall();
         life.disk.set_trouble(Trouble::default());
         life.end();
         let _ = std::fs::remove_dir_all(&self.data);
         self.data = image;
-        self.ledger().life_ends(true);
+        self.ended_in_order = false;
+        self.ledger().life_ends(true, now);
     }
 
     /// Stops in order. `patient`: requests under way may end first.
@@ -178,13 +182,15 @@ impl World {
             return;
         }
         let life = self.life.take().expect("the daemon is alive");
+        let now = Now::of(&life.time);
         self.wall = life.time.wall();
         life.end();
+        self.ended_in_order = calm;
         let mut ledger = self.ledger();
         if calm {
             ledger.make_sure();
         }
-        ledger.life_ends(!calm);
+        ledger.life_ends(!calm, now);
     }
 
     /// Damages a generation of the folder, between two lives.

@@ -4,6 +4,7 @@
 //! dispatcher sees no event, no answer and no moment before. A rest ends when every request but those that wait for the clock
 //! is answered and settled, so that the next act meets a world that stands still.
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::pin::{Pin, pin};
@@ -18,10 +19,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use webhookd::clock::{ManualClock, ManualHandle, MonoMs, SharedClock, UnixMs};
 use webhookd::config::{Durability, Endpoint};
-use webhookd::dispatch::{Control, Dispatcher, Running, admit};
+use webhookd::dispatch::{Control, Dispatcher, EndpointHealth, Running, blocking, recover};
 use webhookd::limits::SCHEDULE_QUEUE_MAX;
 use webhookd::model::delivery::EventRef;
-use webhookd::model::endpoint::EndpointState;
+use webhookd::model::endpoint::EndpointRecord;
 use webhookd::model::roster::Roster;
 use webhookd::model::text::EventId;
 use webhookd::observe::Metrics;
@@ -29,7 +30,7 @@ use webhookd::outbox::{ListQuery, News, Opened, Outbox, OutboxOptions, Recovered
 use webhookd::schedule::Schedule;
 
 use super::disk::{self, FREE_BYTES_MIN, SimDisk, Trouble};
-use super::ledger::{Fate, Heard, LaneState, Ledger, Now, Post};
+use super::ledger::{Calm, Fate, Heard, LaneState, Ledger, Now, Post};
 use super::network::{Behaviour, Network, Wire};
 use super::report::Story;
 
@@ -37,6 +38,8 @@ mod acts;
 mod audits;
 mod lives;
 mod time;
+
+pub(crate) use acts::described;
 
 /// Longest that anything may take in real time before the run counts as stuck.
 const STUCK: Duration = Duration::from_secs(30);
@@ -60,6 +63,13 @@ pub(crate) struct Setup {
     pub(crate) durability: Durability,
 }
 
+impl Setup {
+    /// Whether an endpoint is told of the others.
+    fn is_told(&self) -> bool {
+        self.endpoints.iter().any(|endpoint| endpoint.events.takes("webhookd.endpoint.disabled"))
+    }
+}
+
 /// Everything.
 #[derive(Debug)]
 pub(crate) struct World {
@@ -72,6 +82,10 @@ pub(crate) struct World {
     data: PathBuf,
     wall: UnixMs,
     latest_wall: UnixMs,
+    /// Endpoints that the config does not name just now.
+    gone: BTreeSet<usize>,
+    /// Whether the last life ended in order, and nothing was wrong.
+    ended_in_order: bool,
     life: Option<Life>,
 }
 
@@ -161,6 +175,8 @@ impl World {
             data,
             wall,
             latest_wall: wall,
+            gone: BTreeSet::new(),
+            ended_in_order: true,
             life: None,
         }
     }
@@ -201,6 +217,24 @@ impl World {
     /// Whether the dispatcher knows what the outbox has told.
     fn has_heard_all(&self) -> bool {
         self.life().held_back == 0 && self.life().news.is_empty()
+    }
+
+    /// How sure what is told at a rest is.
+    fn calmness(&self) -> Calm {
+        let sound = self.calm() && !self.life().damaged;
+        let kept = sound && !self.cut();
+        Calm { sound, kept, told: kept && self.has_heard_all() && self.setup.size_bytes_max == u64::MAX }
+    }
+
+    /// The endpoints of the config.
+    fn present(&self) -> Vec<Arc<Endpoint>> {
+        let there = (0..self.setup.endpoints.len()).filter(|at| !self.gone.contains(at));
+        there.map(|at| Arc::clone(&self.setup.endpoints[at])).collect()
+    }
+
+    /// Whether the config names an endpoint.
+    pub(crate) fn is_present(&self, endpoint: usize) -> bool {
+        !self.gone.contains(&endpoint)
     }
 
     fn heard(&self, cut_before: bool) -> Heard {

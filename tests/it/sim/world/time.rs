@@ -9,20 +9,35 @@ impl World {
         self.rest_in(Rest::Running);
         let now = self.now();
         if self.calm() && !self.cut() && heard {
-            self.ledger().lanes_are_settled(now);
             self.ledger().at_rest(now);
+            self.look_after_overdue();
         }
+    }
+
+    /// Asks what became of deliveries that may have been given up.
+    fn look_after_overdue(&mut self) {
+        let overdue = self.ledger().overdue();
+        self.audit(|post| overdue.contains(&post));
     }
 
     pub(super) fn rest_in(&mut self, rest: Rest) {
         let begun = Instant::now();
+        // Whoever tells of endpoints waits for the writer, and has more to tell only once that has answered.
+        let mut rounds = 1 + u32::from(self.setup.is_told());
         loop {
             self.let_write();
             self.pass_news();
-            self.let_dispatch(rest);
+            let told = self.let_dispatch(rest);
             self.let_write();
             let life = self.life.as_mut().expect("the daemon is alive");
             if life.held_back > 0 || life.news.is_empty() {
+                rounds -= 1;
+                if rounds > 0 {
+                    continue;
+                }
+                let (calm, now) = (self.calmness(), self.now());
+                self.ledger().lanes_are_told(&told, calm, now);
+                let life = self.life.as_mut().expect("the daemon is alive");
                 life.held_back = life.held_back.saturating_sub(1);
                 return;
             }
@@ -43,10 +58,10 @@ impl World {
         if self.life().held_back > 0 {
             return;
         }
-        let now = self.now();
+        let (cut, now) = (self.cut(), self.now());
         while let Ok(news) = self.life.as_mut().expect("the daemon is alive").news.try_recv() {
             match &news {
-                News::Accepted(events) => events.iter().for_each(|fresh| self.ledger().announced(fresh, now)),
+                News::Accepted(events) => events.iter().for_each(|fresh| self.ledger().announced(fresh, cut, now)),
                 News::Revived(waiting) => {
                     for one in waiting {
                         self.know(one.delivery.event);
@@ -54,23 +69,28 @@ impl World {
                         self.ledger().revived(one, now);
                     }
                 }
-                News::Fallen(_) | News::Removed { .. } | News::StorageLow(_) => {}
+                News::Removed { generation } => self.ledger().removed(*generation, now.wall),
+                // What died in a generation that could not be opened at first is held against nobody here.
+                News::Fallen(_) | News::StorageLow(_) => {}
             }
             self.life().forward.try_send(news).expect("the dispatcher takes its news");
         }
     }
 
     /// Turns the runtime until nothing is under way but what waits for the clock.
-    fn let_dispatch(&self, rest: Rest) {
+    fn let_dispatch(&self, rest: Rest) -> Vec<EndpointHealth> {
         let life = self.life();
         let begun = Instant::now();
         life.runtime.block_on(async {
             let mut quiet = 0;
-            while quiet < 2 {
+            loop {
                 let health = life.control.endpoints().await.expect("the dispatcher answers");
                 let under_way: usize = health.iter().map(|one| one.in_flight as usize).sum();
                 let read = life.forward.capacity() == life.forward.max_capacity();
                 quiet = if under_way <= life.network.held() && read { quiet + 1 } else { 0 };
+                if quiet == 2 {
+                    return health;
+                }
                 if quiet == 0 && begun.elapsed() > PATIENCE {
                     // A generation that failed under a reader stays shut until the writer looks up; the clock would wake it.
                     let _ = life.outbox.replay(Vec::new()).await;
@@ -83,7 +103,7 @@ impl World {
                     std::thread::yield_now();
                 }
             }
-        });
+        })
     }
 
     /// Moves both clocks on.

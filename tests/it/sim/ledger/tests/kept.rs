@@ -109,8 +109,8 @@ fn an_outcome_that_was_durable_and_is_forgotten_is_found_after_a_restart() {
     let mut case = Case::new();
     let post = case.taken("a");
     // A crash right after it may forget it, and it is made once more.
-    case.ledger.life_ends(true);
-    case.ledger.begins(&[waits(post, 0, 0)], true, case.now);
+    case.ledger.life_ends(true, case.now);
+    case.ledger.begins(&[waits(post, 0, 0)], &[], true, case.now);
     case.holds();
     let mut case = Case::new();
     let post = case.taken("a");
@@ -159,11 +159,12 @@ fn a_delivery_does_not_wait_twice_after_a_restart() {
 #[test]
 fn an_endpoint_stays_paused_over_a_restart() {
     let mut case = Case::new();
-    case.ledger.operated(0, LaneState::Paused, false, case.now);
-    case.ledger.life_ends(false);
-    case.ledger.lanes_begin(&[LaneState::Paused, LaneState::Active]);
+    case.ledger.operated(0, LaneState::Paused, false);
+    case.ledger.life_ends(false, case.now);
+    let paused = EndpointRecord { state: EndpointState::Paused, ..EndpointRecord::default() };
+    case.ledger.lanes_begin(&[paused, EndpointRecord::default()], true, case.now);
     case.holds();
-    case.ledger.lanes_begin(&[LaneState::Active, LaneState::Active]);
+    case.ledger.lanes_begin(&[EndpointRecord::default(); 2], true, case.now);
     case.breached("is Active after a restart");
 }
 

@@ -6,9 +6,15 @@
 //! | `answered` | what was stored, what was known already, what was refused |
 //! | `kept` | what is on the disk, what waits, what was lost |
 //! | `sent` | what the network saw |
+//! | `ordered` | which delivery waits for which |
+//! | `guarded` | endpoints that are down, limited, given up, or not in the config |
+//! | `reported` | what the daemon tells of them |
 
 mod answered;
+mod guarded;
 mod kept;
+mod ordered;
+mod reported;
 mod sent;
 
 use std::sync::Arc;
@@ -16,16 +22,19 @@ use std::sync::Arc;
 use webhookd::clock::{MonoMs, UnixMs};
 use webhookd::config::{Delivery, Endpoint};
 use webhookd::deliver::Job;
+use webhookd::dispatch::{BreakerHealth, EndpointHealth};
 use webhookd::model::attempt::Attempt;
 use webhookd::model::delivery::{DeliveryRef, EventRef, Progress, Standing, Waiting};
+use webhookd::model::endpoint::{DisabledReason, EndpointRecord, EndpointState};
 use webhookd::model::event::Event;
 use webhookd::model::roster::EndpointNo;
 use webhookd::model::text::{EndpointName, EventId};
 use webhookd::outbox::{AcceptError, Accepted, EventSummary, FreshEvent, StoredDelivery, StoredEvent};
+use webhookd::policy::breaker::BreakerPhase;
 use webhookd::policy::retry::RetryPolicy;
 
 use super::attempts::Trial;
-use super::{Heard, LaneState, Ledger, Now, Post};
+use super::{Calm, Heard, LaneState, Ledger, Now, Post};
 use crate::sim::content::Content;
 use crate::sim::network::Answer;
 
@@ -40,22 +49,41 @@ struct Case {
     ledger: Ledger,
     now: Now,
     events: Vec<Arc<Event>>,
+    /// What the daemon tells of its endpoints at a rest.
+    health: Vec<EndpointHealth>,
 }
 
 impl Case {
     fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    /// With other rules for both endpoints.
+    fn with(change: impl Fn(&mut Endpoint)) -> Self {
         let endpoint = |at, in_flight_max| {
             let retry = RetryPolicy { waits_ms: vec![WAIT_MS; 2], jitter: 0.0, ..RetryPolicy::default() };
             let delivery = Delivery { in_flight_max, retry, ..Delivery::default() };
-            Arc::new(Endpoint::new(name(at), url::Url::parse("http://endpoint.example/").unwrap(), &delivery))
+            let url = url::Url::parse("http://endpoint.example/").unwrap();
+            let plain = Endpoint { breaker: None, ..Endpoint::new(name(at), url, &delivery) };
+            let mut endpoint = plain;
+            change(&mut endpoint);
+            Arc::new(endpoint)
         };
-        let ledger = Ledger::new(vec![endpoint(0, 1), endpoint(1, 2)], 2, RETENTION_MS);
+        let endpoints = vec![endpoint(0, 1), endpoint(1, 2)];
+        let health = endpoints.iter().map(|endpoint| health(endpoint)).collect();
+        let ledger = Ledger::new(endpoints, 2, RETENTION_MS);
         let now = Now { wall: START, mono: MonoMs(0) };
-        Self { ledger, now, events: Vec::new() }
+        Self { ledger, now, events: Vec::new(), health }
     }
 
     fn pass(&mut self, ms: u64) {
         self.now = Now { wall: self.now.wall.plus_ms(ms), mono: self.now.mono.plus_ms(ms) };
+    }
+
+    /// Nothing more happens in this moment.
+    fn rest(&mut self) {
+        let calm = Calm { sound: true, kept: true, told: true };
+        self.ledger.lanes_are_told(&self.health, calm, self.now);
     }
 
     fn heard(&self) -> Heard {
@@ -64,7 +92,12 @@ impl Case {
 
     /// Hands in an event that says `no`, under an id of the producer's and perhaps a key.
     fn ask(&mut self, id: &str, key: Option<&str>, no: u64) -> usize {
-        let content = Content { no, len: 10, targets: vec![0, 1], deliver_at: None };
+        self.ask_in_order(id, key, no, None)
+    }
+
+    /// And with an ordering key.
+    fn ask_in_order(&mut self, id: &str, key: Option<&str>, no: u64, ordering_key: Option<u8>) -> usize {
+        let content = Content { no, len: 10, targets: vec![0, 1], deliver_at: None, key: ordering_key };
         let (post, new) = self.ledger.ask(Post::new(id.into(), true, key.map(Into::into), content, self.now));
         self.events.push(new.event);
         post
@@ -90,10 +123,18 @@ impl Case {
         post
     }
 
+    /// One with an ordering key.
+    fn stored_in_order(&mut self, id: &str, ordering_key: Option<u8>) -> usize {
+        let post = self.ask_in_order(id, None, self.events.len() as u64, ordering_key);
+        self.answer(post, id, false);
+        self.announce(post);
+        post
+    }
+
     fn announce(&mut self, post: usize) {
         let targets = vec![EndpointNo(0), EndpointNo(1)];
         let fresh = FreshEvent { place: place(post), event: Arc::clone(&self.events[post]), targets };
-        self.ledger.announced(&fresh, self.now);
+        self.ledger.announced(&fresh, false, self.now);
     }
 
     fn begin(&mut self, post: usize, endpoint: usize, n: u16) -> Trial {
@@ -147,9 +188,9 @@ impl Case {
     /// A life ends without a crash, and the next one finds these deliveries to each of both endpoints waiting.
     fn restart(&mut self, waiting: &[(usize, Waiting)]) {
         self.ledger.make_sure();
-        self.ledger.life_ends(false);
-        self.ledger.lanes_begin(&[LaneState::Active; 2]);
-        self.ledger.begins(waiting, true, self.now);
+        self.ledger.life_ends(false, self.now);
+        self.ledger.lanes_begin(&[EndpointRecord::default(); 2], true, self.now);
+        self.ledger.begins(waiting, &[], true, self.now);
     }
 
     fn holds(&self) {
@@ -161,6 +202,32 @@ impl Case {
         let breaches = self.ledger.breaches();
         assert!(breaches.len() == 1 && breaches[0].contains(words), "{words:?} is not what was found: {breaches:?}");
     }
+}
+
+fn health(endpoint: &Endpoint) -> EndpointHealth {
+    EndpointHealth {
+        name: endpoint.name.clone(),
+        orphaned: false,
+        state: EndpointState::Active,
+        breaker: endpoint.breaker.map(|_| BreakerHealth { phase: BreakerPhase::Closed, open_since: None }),
+        failing_since: None,
+        held_until: None,
+        blocked_keys: 0,
+        pending: 0,
+        in_flight: 0,
+        recent_attempts: 0,
+        recent_successes: 0,
+        latency_ms_p50: None,
+        latency_ms_p99: None,
+        last_error: None,
+        last_success_at: None,
+        next_attempt_at: None,
+        oldest_pending_at: None,
+    }
+}
+
+fn disabled(reason: DisabledReason) -> EndpointState {
+    EndpointState::Disabled { reason, at: START }
 }
 
 fn name(at: usize) -> EndpointName {
@@ -190,9 +257,9 @@ fn an_honest_life_is_no_breach() {
     case.begin(taken, 1, 1);
     case.attempt(taken, 0, 1, Answer::Taken);
     case.refuse(refused, AcceptError::Full, false);
-    case.ledger.life_ends(true);
-    case.ledger.lanes_begin(&[LaneState::Active; 2]);
-    case.ledger.begins(&[waits(taken, 1, 0)], true, case.now);
+    case.ledger.life_ends(true, case.now);
+    case.ledger.lanes_begin(&[EndpointRecord::default(); 2], false, case.now);
+    case.ledger.begins(&[waits(taken, 1, 0)], &[], true, case.now);
     case.attempt(taken, 1, 1, Answer::Taken);
     case.ledger.at_rest(case.now);
     case.audit(taken, Some(&case.told(taken, DELIVERED, 1)));

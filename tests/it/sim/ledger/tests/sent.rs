@@ -40,7 +40,7 @@ fn a_body_arrives_as_it_was_handed_in() {
 #[test]
 fn an_event_goes_only_where_it_was_meant_to() {
     let mut case = Case::new();
-    let content = Content { no: 1, len: 10, targets: vec![1], deliver_at: None };
+    let content = Content { no: 1, len: 10, targets: vec![1], deliver_at: None, key: None };
     let (post, new) = case.ledger.ask(Post::new("a".into(), true, None, content, case.now));
     case.events.push(new.event);
     let accepted = Accepted { id: EventId::parse("a").unwrap(), endpoints: vec![name(1)], duplicate: false };
@@ -69,7 +69,7 @@ fn an_attempt_before_the_moment_that_the_producer_chose_is_found() {
     let begun = |after_ms| {
         let mut case = Case::new();
         let deliver_at = Some(START.0 + 100);
-        let content = Content { no: 1, len: 10, targets: vec![0, 1], deliver_at };
+        let content = Content { no: 1, len: 10, targets: vec![0, 1], deliver_at, key: None };
         let (post, new) = case.ledger.ask(Post::new("a".into(), true, None, content, case.now));
         case.events.push(new.event);
         case.answer(post, "a", false);
@@ -157,7 +157,7 @@ fn an_attempt_of_a_delivery_that_the_dispatcher_was_not_given_is_found() {
 fn an_attempt_to_a_paused_endpoint_is_found() {
     let mut case = Case::new();
     let post = case.stored("a");
-    case.ledger.operated(0, LaneState::Paused, false, case.now);
+    case.ledger.operated(0, LaneState::Paused, false);
     case.begin(post, 1, 1);
     case.holds();
     case.begin(post, 0, 1);
@@ -172,8 +172,10 @@ fn an_attempt_to_an_endpoint_that_is_gone_is_found() {
         let mut case = Case::new();
         let (one, other) = (case.stored("a"), case.stored("b"));
         case.attempt(one, 0, 1, answer);
-        case.ledger.lanes_are_settled(case.now);
-        case.pass(1);
+        case.health[0].state =
+            disabled(if answer == Answer::Gone { DisabledReason::Gone } else { DisabledReason::Asked });
+        case.rest();
+        case.holds();
         case.begin(other, 0, 1);
         case.breached("though its endpoint is");
     }
@@ -184,11 +186,11 @@ fn an_endpoint_that_is_open_again_must_be_tried() {
     let mut case = Case::new();
     let post = case.stored("a");
     case.begin(post, 1, 1);
-    case.ledger.operated(0, LaneState::Paused, false, case.now);
+    case.ledger.operated(0, LaneState::Paused, false);
     case.ledger.at_rest(case.now);
     case.holds();
     case.ledger.opens(0);
-    case.ledger.operated(0, LaneState::Active, false, case.now);
+    case.ledger.operated(0, LaneState::Active, false);
     case.ledger.at_rest(case.now);
     case.breached("late");
 }
@@ -199,7 +201,8 @@ fn an_attempt_to_an_endpoint_that_asked_for_time_is_found() {
         let mut case = Case::new();
         let (one, other) = (case.stored("a"), case.stored("b"));
         case.attempt(one, 0, 1, Answer::Later(429, 20));
-        case.ledger.lanes_are_settled(case.now);
+        case.health[0].held_until = Some(case.now.wall.plus_ms(20_000));
+        case.rest();
         case.pass(after_ms);
         case.begin(other, 0, 1);
         case
