@@ -93,10 +93,13 @@ impl Account {
         }
     }
 
-    /// The account under another config.
-    pub(super) fn with_config(self, endpoint: Arc<Endpoint>) -> Self {
+    /// The account under another config. Where dead deliveries block from now on, those that died before do not: nobody has
+    /// kept account of them.
+    pub(super) fn with_config(self, endpoint: Arc<Endpoint>, now: Now) -> Self {
         let open = self.open.filter(|_| endpoint.breaker.is_some());
-        Self { endpoint, open, ..self }
+        let blocks_now = endpoint.on_dead == OnDead::Block && self.endpoint.on_dead == OnDead::Skip;
+        let resumed_at = if blocks_now { now.wall } else { self.resumed_at };
+        Self { endpoint, open, resumed_at, ..self }
     }
 
     /// What the lane begins with. A wall clock that was set back does not make it wait longer than it ever had to.
@@ -199,7 +202,7 @@ impl Account {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{BreakerRules, Delivery};
+    use crate::config::Delivery;
     use crate::model::attempt::AttemptError;
     use crate::model::text::EndpointName;
 
@@ -209,9 +212,13 @@ mod tests {
         Now { wall: UnixMs(1_700_000_000_000 + mono), mono: MonoMs(mono) }
     }
 
-    fn endpoint() -> Arc<Endpoint> {
+    fn fresh() -> Endpoint {
         let url = url::Url::parse("http://billing.example/").unwrap();
-        Arc::new(Endpoint::new(EndpointName::parse("billing").unwrap(), url, &Delivery::default()))
+        Endpoint::new(EndpointName::parse("billing").unwrap(), url, &Delivery::default())
+    }
+
+    fn endpoint() -> Arc<Endpoint> {
+        Arc::new(fresh())
     }
 
     fn account(record: EndpointRecord) -> Account {
@@ -271,9 +278,8 @@ mod tests {
     #[test]
     fn without_a_breaker_in_the_config_none_is_open() {
         let breaker = Some(OpenBreaker { since: UnixMs(1), probe_at: UnixMs(2), cooldown_ms: 3 });
-        let mut endpoint = Endpoint::new(endpoint().name.clone(), endpoint().url.clone(), &Delivery::default());
-        endpoint.breaker = None::<BreakerRules>;
-        let one = Account::new(Arc::new(endpoint), EndpointRecord { breaker, ..Default::default() }, now(0));
+        let endpoint = Arc::new(Endpoint { breaker: None, ..fresh() });
+        let one = Account::new(endpoint, EndpointRecord { breaker, ..Default::default() }, now(0));
         assert_eq!(one.kept(now(0)).open_breaker, None);
     }
 
@@ -288,6 +294,14 @@ mod tests {
         assert_eq!(account(record).kept(now(600_000)).held_until, Some(MonoMs(3_600_000)));
         let far = EndpointRecord { held_until: UnixMs(u64::MAX), ..record };
         assert_eq!(account(far).kept(now(0)).held_until, Some(MonoMs(DAY_MS)));
+    }
+
+    #[test]
+    fn what_died_before_dead_deliveries_block_blocks_nobody_over_a_restart_either() {
+        let block = Arc::new(Endpoint { on_dead: OnDead::Block, ..fresh() });
+        let mut one = account(EndpointRecord::default()).with_config(Arc::clone(&block), now(7));
+        assert_eq!(one.news_of_record(now(7)).map(|record| record.resumed_at), Some(now(7).wall));
+        assert_eq!(one.with_config(block, now(9)).resumed_at, now(7).wall);
     }
 
     #[test]

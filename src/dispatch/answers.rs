@@ -59,7 +59,7 @@ impl<C: Courier> Task<C> {
             let account = match gone.remove(&no) {
                 Some(known) => {
                     self.schedule.change_lane(no, &rules, now.mono);
-                    known.with_config(endpoint)
+                    known.with_config(endpoint, now)
                 }
                 None => {
                     let account = Account::new(endpoint, self.retired.remove(&no).unwrap_or_default(), now);

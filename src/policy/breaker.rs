@@ -12,6 +12,9 @@
 //! and nothing else. Each probe that fails doubles the cooldown up to a maximum: an endpoint is found well again after at most
 //! as long as it was down. A success closes it, with one permit at first and one more for each further success: what has piled
 //! up meanwhile does not fall upon an endpoint that has just come back.
+//!
+//! An endpoint that asks for fewer requests (429) is not failing, so its breaker stays closed; but permits begin with one again
+//! and come back in the same way. Otherwise as many requests as ever would meet the next 429 together once its wait is over.
 
 use crate::clock::MonoMs;
 
@@ -106,13 +109,15 @@ pub struct Breaker {
     failures: u32,
     /// The time to the next probe, in milliseconds; not 0 until all permits are back.
     cooldown_ms: u64,
+    /// Permits that are back since it asked for fewer requests, while it is closed.
+    limited: Option<u32>,
 }
 
 impl Breaker {
     /// A closed one.
     #[must_use]
     pub fn new(rules: BreakerRules) -> Self {
-        Self { rules, phase: BreakerPhase::Closed, failures: 0, cooldown_ms: 0 }
+        Self { rules, phase: BreakerPhase::Closed, failures: 0, cooldown_ms: 0, limited: None }
     }
 
     /// One that was open when the daemon stopped.
@@ -152,11 +157,11 @@ impl Breaker {
     #[must_use]
     pub fn leave(&self, in_flight: u32, now: MonoMs) -> Leave {
         match self.phase {
-            BreakerPhase::Closed => Leave::Granted,
+            BreakerPhase::Closed if self.limited.is_none_or(|permits| in_flight < permits) => Leave::Granted,
             BreakerPhase::Recovering { permits } if in_flight < permits => Leave::Granted,
             BreakerPhase::Open { probe_at } if probe_at <= now => Leave::Probe,
             BreakerPhase::Open { probe_at } => Leave::NotBefore(probe_at),
-            BreakerPhase::Recovering { .. } | BreakerPhase::Probing => Leave::AfterAnother,
+            BreakerPhase::Closed | BreakerPhase::Recovering { .. } | BreakerPhase::Probing => Leave::AfterAnother,
         }
     }
 
@@ -170,6 +175,15 @@ impl Breaker {
         match (signal, self.phase) {
             (Signal::Success, BreakerPhase::Closed) => {
                 self.failures = 0;
+                self.limited = self.limited.map(|permits| permits.saturating_add(1)).filter(|all| *all < permits_max);
+                None
+            }
+            (Signal::Limited, BreakerPhase::Closed) => {
+                self.limited = Some(1);
+                None
+            }
+            (Signal::Limited, BreakerPhase::Recovering { .. }) => {
+                self.phase = BreakerPhase::Recovering { permits: 1 };
                 None
             }
             (Signal::Success, BreakerPhase::Recovering { permits }) => {
@@ -214,6 +228,7 @@ impl Breaker {
     }
 
     fn wait_longer(&mut self, now: MonoMs) {
+        self.limited = None;
         self.cooldown_ms = match self.cooldown_ms {
             0 => self.rules.cooldown_ms,
             before => before.saturating_mul(GROWTH).min(self.rules.cooldown_ms_max.max(self.rules.cooldown_ms)),
@@ -317,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_says_nothing_of_the_endpoint_changes_nothing() {
+    fn an_answer_that_says_nothing_against_the_endpoint_opens_nothing() {
         let mut breaker = Breaker::new(RULES);
         for signal in [Signal::Limited, Signal::Nothing].repeat(50) {
             assert_eq!(breaker.attempt_ends(signal, false, 4, MonoMs(0)), None);
@@ -326,6 +341,22 @@ mod tests {
         let mut breaker = open_at(0);
         assert_eq!(probe(&mut breaker, Signal::Limited, 1_000), Some(2_000), "asked again after the same time");
         assert_eq!(probe(&mut breaker, Signal::Nothing, 2_000), Some(3_000));
+    }
+
+    #[test]
+    fn an_endpoint_that_asks_for_fewer_requests_gets_them_one_by_one_again() {
+        let mut breaker = Breaker::new(RULES);
+        assert_eq!(breaker.attempt_ends(Signal::Limited, false, 4, MonoMs(0)), None);
+        assert_eq!(breaker.phase(), BreakerPhase::Closed, "it is well");
+        for permits in 1..4 {
+            assert_eq!(breaker.leave(permits - 1, MonoMs(0)), Leave::Granted);
+            assert_eq!(breaker.leave(permits, MonoMs(0)), Leave::AfterAnother);
+            breaker.attempt_ends(Signal::Success, false, 4, MonoMs(0));
+        }
+        assert_eq!(breaker.leave(100, MonoMs(0)), Leave::Granted, "all are back");
+        breaker.attempt_ends(Signal::Limited, false, 1, MonoMs(0));
+        breaker.attempt_ends(Signal::Success, false, 1, MonoMs(0));
+        assert_eq!(breaker.leave(100, MonoMs(0)), Leave::Granted, "as many as there ever were");
     }
 
     #[test]

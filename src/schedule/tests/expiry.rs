@@ -117,7 +117,7 @@ fn what_was_found_expired_is_saved_by_a_longer_schedule() {
         schedule.change_lane(A, &LaneRules { waits_ms: Arc::new([100_000]), ..rules }, MonoMs(71_000));
         dead(&mut schedule, A, 1, 71_000);
         assert_eq!(given_up(&mut schedule, 100_999), NONE);
-        assert_eq!(given_up(&mut schedule, 101_500), [4]);
+        assert_eq!(given_up(&mut schedule, 102_000), [4]);
     }
 }
 

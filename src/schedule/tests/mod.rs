@@ -14,6 +14,7 @@ mod share;
 use bytes::Bytes;
 
 use super::*;
+use crate::model::delivery::EventRef;
 use crate::model::event::Content;
 use crate::model::text::{EventId, EventType};
 use crate::policy::breaker::BreakerRules;

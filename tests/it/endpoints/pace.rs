@@ -47,6 +47,27 @@ fn retries_count_towards_the_rate_too() {
 }
 
 #[test]
+fn once_a_429_is_waited_out_one_request_goes_first() {
+    // It takes a request each 300 ms, and no two at once.
+    let (mut last, wait) = (None::<Instant>, Duration::from_millis(300));
+    let receiver = Receiver::answering(move |request| {
+        if last.is_some_and(|last| request.at - last < wait) {
+            return Answer::status(429);
+        }
+        last = Some(request.at);
+        Answer::status(200)
+    });
+    let daemon = Setup::new()
+        .delivery("retry = [\"500ms\", \"500ms\", \"500ms\", \"500ms\"]")
+        .endpoint("app", &receiver.url("/"), "")
+        .start();
+    daemon.client().post("/v1/events/batch", batch("a", "e", 200)).expect(202);
+    receiver.wait(33);
+    let begun = receiver.count();
+    never(Duration::from_millis(1_900), "another herd", || receiver.count() > begun + 12);
+}
+
+#[test]
 fn a_retry_after_holds_the_whole_endpoint() {
     for status in [429, 503] {
         let receiver = Receiver::answering(move |request| match request.n {
