@@ -18,6 +18,8 @@ type Way = (usize, usize);
 #[derive(Clone, Copy, Debug, Default)]
 struct Since {
     successes: u32,
+    /// Answers that asked for fewer requests.
+    limited: u32,
     failures: u32,
     /// Those of them that count for sure.
     sure_failures: u32,
@@ -41,6 +43,8 @@ pub(super) struct Gate {
     /// Failures in a row, at least and at most.
     row: (u32, u32),
     probe: Option<Way>,
+    /// It is closed and has asked for fewer requests: permits that are back since, at least and at most. `None`: all are.
+    back: (Option<u32>, Option<u32>),
     since: Since,
     /// When it last began or ceased to be open, or waited longer: what is kept may lag behind.
     changed: MonoMs,
@@ -64,6 +68,7 @@ impl Gate {
             open_since: None,
             row: (0, 0),
             probe: None,
+            back: (None, None),
             since: Since::default(),
             changed: MonoMs(0),
             kept: false,
@@ -128,10 +133,10 @@ impl Gate {
     pub(super) fn refuse(&self, in_flight: u32, in_flight_max: u32, now: MonoMs) -> Option<String> {
         let given = match self.phase {
             BreakerPhase::Recovering { permits } => permits + self.since.successes,
+            BreakerPhase::Closed => self.back.1? + self.since.successes,
             _ => self.since.successes,
         };
         match self.phase {
-            BreakerPhase::Closed => None,
             _ if given > 0 => (in_flight >= given && given < in_flight_max)
                 .then(|| format!("beside {in_flight} others, when its breaker allows {given} at once")),
             BreakerPhase::Open { probe_at } if probe_at > now => {
@@ -145,7 +150,7 @@ impl Gate {
     /// Whether something that is due must begin, as it stood at the last rest.
     pub(super) fn lets_go(&self, in_flight: u32, now: MonoMs) -> bool {
         match self.phase {
-            BreakerPhase::Closed => true,
+            BreakerPhase::Closed => self.back.0.is_none_or(|permits| in_flight < permits),
             BreakerPhase::Recovering { permits } => in_flight < permits,
             BreakerPhase::Open { probe_at } => probe_at <= now,
             BreakerPhase::Probing => false,
@@ -169,7 +174,8 @@ impl Gate {
                 self.since.failures += 1;
                 self.since.sure_failures += u32::from(blame);
             }
-            Signal::Limited | Signal::Nothing => {}
+            Signal::Limited => self.since.limited += 1,
+            Signal::Nothing => {}
         }
     }
 
@@ -182,6 +188,7 @@ impl Gate {
             None
         };
         let Since { successes, failures, sure_failures, .. } = self.since;
+        self.back = self.permits_back(told, in_flight_max);
         let was_open = self.is_open();
         self.recoveries += successes;
         self.openings += if failures > 0 { successes } else { 0 };
@@ -220,9 +227,28 @@ impl Gate {
         wrong
     }
 
+    /// Permits that are back since it asked for fewer requests: one at first, and one more for each success.
+    fn permits_back(&self, told: BreakerPhase, in_flight_max: u32) -> (Option<u32>, Option<u32>) {
+        let Since { successes, limited, .. } = self.since;
+        if told != BreakerPhase::Closed {
+            return (None, None);
+        }
+        let most = match (limited, self.phase) {
+            (0, BreakerPhase::Closed) => self.back.1.map(|permits| permits + successes),
+            (_, BreakerPhase::Closed) => Some(1 + successes),
+            _ => None,
+        };
+        let least = match (limited, self.phase) {
+            (0, BreakerPhase::Closed) => self.back.0.map(|permits| permits + successes),
+            (0, _) => None,
+            _ => Some(1),
+        };
+        (least.filter(|permits| *permits < in_flight_max), most.filter(|permits| *permits < in_flight_max))
+    }
+
     fn may_stand(&self, told: BreakerPhase, in_flight_max: u32, now: MonoMs) -> bool {
-        let Since { successes, failures, sure_failures, probe_begun, probe_ended } = self.since;
-        let nothing = successes + failures == 0 && !probe_begun && probe_ended.is_none();
+        let Since { successes, limited, failures, sure_failures, probe_begun, probe_ended } = self.since;
+        let nothing = successes + failures + limited == 0 && !probe_begun && probe_ended.is_none();
         if nothing {
             return told == self.phase;
         }
@@ -246,7 +272,7 @@ impl Gate {
                     BreakerPhase::Recovering { .. } => !must_open,
                     BreakerPhase::Open { .. } | BreakerPhase::Probing => successes > 0,
                 };
-                began && told <= permits && (failures > 0 || told == permits)
+                began && told <= permits && (failures + limited > 0 || told == permits)
             }
             BreakerPhase::Probing => {
                 let runs = self.phase == BreakerPhase::Probing || probe_begun;

@@ -142,6 +142,29 @@ fn more_attempts_after_a_recovery_than_permits_have_come_back_are_found() {
 }
 
 #[test]
+fn more_attempts_after_a_429_than_permits_have_come_back_are_found() {
+    let begun = |rests: bool| {
+        let mut case = Case::with(|endpoint| {
+            endpoint.breaker = Some(breaker());
+            endpoint.in_flight_max = 8;
+        });
+        let posts = ["a", "b", "c", "d"].map(|id| case.stored(id));
+        case.attempt(posts[0], 1, 1, Answer::Status(429));
+        if rests {
+            case.health[1].held_until = Some(case.now.wall.plus_ms(WAIT_MS));
+            case.rest();
+            case.pass(WAIT_MS);
+        }
+        case.begin(posts[1], 1, 1);
+        case.holds();
+        case.begin(posts[2], 1, 1);
+        case
+    };
+    begun(false).holds();
+    begun(true).breached("when its breaker allows 1 at once");
+}
+
+#[test]
 fn a_probe_that_is_due_and_does_not_go_is_late() {
     let (mut case, posts) = down();
     posts.iter().for_each(|post| case.attempt(*post, 0, 1, Answer::Taken));
