@@ -23,6 +23,8 @@ struct Since {
     sure_failures: u32,
     probe_begun: bool,
     probe_ended: Option<Signal>,
+    /// It was asked for fewer requests.
+    limited: bool,
 }
 
 /// One endpoint's breaker.
@@ -40,6 +42,8 @@ pub(super) struct Gate {
     pub(super) open_since: Option<MonoMs>,
     /// Failures in a row, at least and at most.
     row: (u32, u32),
+    /// Permits that are back at least since it asked for fewer requests, while it is closed.
+    limited: Option<u32>,
     probe: Option<Way>,
     since: Since,
     /// When it last began or ceased to be open, or waited longer: what is kept may lag behind.
@@ -63,6 +67,7 @@ impl Gate {
             probe_wall: UnixMs(0),
             open_since: None,
             row: (0, 0),
+            limited: None,
             probe: None,
             since: Since::default(),
             changed: MonoMs(0),
@@ -145,7 +150,7 @@ impl Gate {
     /// Whether something that is due must begin, as it stood at the last rest.
     pub(super) fn lets_go(&self, in_flight: u32, now: MonoMs) -> bool {
         match self.phase {
-            BreakerPhase::Closed => true,
+            BreakerPhase::Closed => self.limited.is_none_or(|permits| in_flight < permits),
             BreakerPhase::Recovering { permits } => in_flight < permits,
             BreakerPhase::Open { probe_at } => probe_at <= now,
             BreakerPhase::Probing => false,
@@ -169,7 +174,8 @@ impl Gate {
                 self.since.failures += 1;
                 self.since.sure_failures += u32::from(blame);
             }
-            Signal::Limited | Signal::Nothing => {}
+            Signal::Limited => self.since.limited = true,
+            Signal::Nothing => {}
         }
     }
 
@@ -181,7 +187,8 @@ impl Gate {
         } else {
             None
         };
-        let Since { successes, failures, sure_failures, .. } = self.since;
+        let Since { successes, failures, sure_failures, limited, .. } = self.since;
+        self.limited = if limited { Some(1) } else { self.limited.map(|permits| permits + successes) };
         let was_open = self.is_open();
         self.recoveries += successes;
         self.openings += if failures > 0 { successes } else { 0 };
@@ -221,8 +228,8 @@ impl Gate {
     }
 
     fn may_stand(&self, told: BreakerPhase, in_flight_max: u32, now: MonoMs) -> bool {
-        let Since { successes, failures, sure_failures, probe_begun, probe_ended } = self.since;
-        let nothing = successes + failures == 0 && !probe_begun && probe_ended.is_none();
+        let Since { successes, failures, sure_failures, probe_begun, probe_ended, limited } = self.since;
+        let nothing = successes + failures == 0 && !limited && !probe_begun && probe_ended.is_none();
         if nothing {
             return told == self.phase;
         }
@@ -246,7 +253,7 @@ impl Gate {
                     BreakerPhase::Recovering { .. } => !must_open,
                     BreakerPhase::Open { .. } | BreakerPhase::Probing => successes > 0,
                 };
-                began && told <= permits && (failures > 0 || told == permits)
+                began && told <= permits && (failures > 0 || limited || told == permits)
             }
             BreakerPhase::Probing => {
                 let runs = self.phase == BreakerPhase::Probing || probe_begun;
