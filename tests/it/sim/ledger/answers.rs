@@ -313,7 +313,9 @@ impl Ledger {
     /// The wall clock was set: what was later than it counts from it.
     pub(crate) fn clock_was_set(&mut self, before: UnixMs, wall: UnixMs) {
         for post in 0..self.posts.len() {
-            self.posts[post].expired |= self.is_finished(post) && self.is_expired(post, before);
+            // What was damaged may have ended without an attempt.
+            let finished = self.is_finished(post) || self.is_shaky(post);
+            self.posts[post].expired |= finished && self.is_expired(post, before);
             self.posts[post].quiet_since = self.posts[post].quiet_since.min(wall);
         }
     }

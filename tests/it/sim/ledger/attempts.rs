@@ -76,7 +76,9 @@ impl Ledger {
         self.told += 1;
         let told = self.told;
         // Nobody is put back who is not dead or delivered: it was given up before.
-        self.settle_overdue(way, Standing::Dead(DeadReason::BreakerOpen), waiting.progress, now);
+        if let Some(progress) = self.deliveries.get(&way).map(|delivery| delivery.last().progress) {
+            self.settle_overdue(way, Standing::Dead(DeadReason::BreakerOpen), progress, now);
+        }
         let known = self.deliveries.entry(way).or_insert_with(|| Delivery::at(Point::NEVER));
         let wrong = if known.last().is_pending() {
             known.due.is_some() && !known.open

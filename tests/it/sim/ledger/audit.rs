@@ -162,7 +162,8 @@ impl Ledger {
                 Fate::Maybe if calm && !self.is_shaky(post) => self.posts[post].fate = Fate::Refused,
                 Fate::Stored if self.may_be_gone(post, now) => self.posts[post].fate = Fate::Gone,
                 // Its deliveries may have ended without an attempt, and retention may have come after that.
-                Fate::Stored if self.is_shaky(post) && self.is_expired(post, now.wall) => {}
+                Fate::Stored
+                    if self.is_shaky(post) && (self.posts[post].expired || self.is_expired(post, now.wall)) => {}
                 Fate::Stored if self.is_shaky(post) && !self.posts[post].durable => {}
                 Fate::Stored if self.is_shaky(post) => drop(self.missing.insert(post)),
                 Fate::Stored => self.breach(format!("{} is lost", self.name(post))),
