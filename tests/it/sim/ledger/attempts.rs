@@ -137,7 +137,7 @@ impl Ledger {
             self.breach(format!("attempt {} of {} {wrong}", job.n, self.way(way)));
         }
         if let Some(delivery) = self.deliveries.get_mut(&way) {
-            delivery.overdue = false;
+            (delivery.overdue, delivery.was_overdue) = (false, false);
         }
         let lane = &mut self.lanes[endpoint];
         lane.in_flight += 1;

@@ -42,6 +42,8 @@ impl Ledger {
             match (from..delivery.history.len()).rev().find(|at| !delivery.history[*at].is_pending()) {
                 // Which of them it is the audit tells.
                 Some(last) => delivery.history.truncate(last + 1),
+                // It was given up, and is past retention since.
+                None if std::mem::take(&mut delivery.was_overdue) => {}
                 None if complete && !shaky.contains(&way.0) => lost.push(*way),
                 None => {}
             }

@@ -30,7 +30,7 @@ impl Ledger {
             let cooldown_ms = config.breaker.map_or(0, |rules| rules.cooldown_ms_max.max(rules.cooldown_ms));
             let given_up_at = due.max(since).plus_ms(rest_ms.max(cooldown_ms));
             if given_up_at <= now.mono && !delivery.overdue {
-                (delivery.overdue, delivery.overdue_since) = (true, now.mono);
+                (delivery.overdue, delivery.was_overdue, delivery.overdue_since) = (true, true, now.mono);
             }
         }
     }

@@ -118,6 +118,8 @@ struct Delivery {
     fallen: Option<order::Fallen>,
     /// Its schedule has passed while the breaker was open: it may have been given up.
     overdue: bool,
+    /// It was, and no attempt has begun since: if it was given up then, it may be told late.
+    was_overdue: bool,
     /// And that was first seen at this moment.
     overdue_since: MonoMs,
     /// How often it died, and how often that was told.
@@ -172,6 +174,7 @@ impl Delivery {
             told: 0,
             fallen: None,
             overdue: false,
+            was_overdue: false,
             overdue_since: MonoMs(0),
             deaths: 0,
             deaths_told: 0,
