@@ -12,6 +12,9 @@ use crate::schedule::{Kept, LaneRules};
 /// Shorter holds and times of failure are not kept: a restart takes as long, and a record costs a write and an fsync.
 const KEPT_MS_MIN: u64 = 60_000;
 
+/// See [`Account::epoch`]. No two of a dispatcher's life are the same.
+pub(super) type Epoch = u32;
+
 /// Both clocks in one moment.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Now {
@@ -37,8 +40,9 @@ pub(super) struct Account {
     pub(super) endpoint: Arc<Endpoint>,
     pub(super) state: EndpointState,
     pub(super) recent: Recent,
-    /// Goes up with each resume: an attempt that began before it cannot disable the endpoint again.
-    pub(super) epoch: u32,
+    /// Another one with each resume, and each return to the config: an attempt that began before cannot disable the endpoint
+    /// again.
+    pub(super) epoch: Epoch,
     resumed_at: UnixMs,
     held_until: UnixMs,
     failing: Option<FailingNow>,
@@ -165,9 +169,9 @@ impl Account {
     }
 
     /// An operator lets it go again: its history begins anew.
-    pub(super) fn resumed(&mut self, now: Now) {
+    pub(super) fn resumed(&mut self, epoch: Epoch, now: Now) {
         self.state = EndpointState::Active;
-        self.epoch = self.epoch.wrapping_add(1);
+        self.epoch = epoch;
         self.resumed_at = now.wall;
         (self.held_until, self.failing, self.open) = (UnixMs(0), None, None);
         self.recent.forget();
@@ -312,7 +316,7 @@ mod tests {
         one.held(now(3_600_000).wall, now(0));
         one.disabled(DisabledReason::Failing, now(0));
         assert!(one.news_of_record(now(0)).is_some());
-        one.resumed(now(1));
+        one.resumed(1, now(1));
         assert_eq!(one.news_of_record(now(1)), Some(EndpointRecord::default()));
         assert_eq!((one.epoch, one.failing_since(), one.open_since()), (1, None, None));
     }

@@ -42,7 +42,8 @@ impl<C: Courier> Task<C> {
                 self.schedule.set_active(endpoint, false);
             }
             Switch::Resume => {
-                account.resumed(now);
+                self.epoch = self.epoch.wrapping_add(1);
+                account.resumed(self.epoch, now);
                 self.schedule.resume(endpoint, now.mono);
             }
         }
@@ -62,7 +63,11 @@ impl<C: Courier> Task<C> {
                     known.with_config(endpoint, now)
                 }
                 None => {
-                    let account = Account::new(endpoint, self.retired.remove(&no).unwrap_or_default(), now);
+                    // An answer from before it went says nothing of it now.
+                    self.epoch = self.epoch.wrapping_add(1);
+                    let record = self.retired.remove(&no).unwrap_or_default();
+                    let mut account = Account::new(endpoint, record, now);
+                    account.epoch = self.epoch;
                     self.schedule.open_lane(no, &rules, account.kept(now), now.mono);
                     account
                 }

@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::account::{Account, Now};
+use super::account::{Account, Epoch, Now};
 use super::attempt::{Ended, Tells, Workshop};
 use super::control::Ask;
 use super::report::Report;
@@ -29,9 +29,6 @@ use crate::schedule::{Entry, Outcome, Schedule, Start};
 const TAKEN_MAX: usize = 1024;
 /// Longest sleep of an idle dispatcher, in milliseconds: a bound on what a clock that jumps can do.
 const SLEEP_MS_MAX: u64 = 60_000;
-
-/// See [`Account::epoch`].
-pub(super) type Epoch = u32;
 
 /// What the task is sent.
 #[derive(Debug)]
@@ -57,6 +54,8 @@ pub(super) struct Task<C> {
     pub(super) random: fastrand::Rng,
     pub(super) ended: mpsc::Sender<(Ended, Epoch)>,
     pub(super) tracker: TaskTracker,
+    /// The last epoch given.
+    pub(super) epoch: Epoch,
     pub(super) starts: Vec<Start>,
 }
 

@@ -105,6 +105,7 @@ impl<C: Courier> Dispatcher<C> {
             random: fastrand::Rng::with_seed(self.seed),
             ended,
             tracker: tracker.clone(),
+            epoch: 0,
             starts: Vec::new(),
         };
         task.workshop.reporter.set_endpoints(task.endpoints());
