@@ -1,6 +1,7 @@
 //! What operators may ask of the dispatcher.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
@@ -16,6 +17,8 @@ pub struct Control {
     pub(super) asks: mpsc::Sender<Ask>,
     pub(super) outbox: Outbox,
     pub(super) roster: Arc<Roster>,
+    /// How many endpoints were switched off, by their answers, and are not known to be stored so.
+    pub(super) unstored: Arc<AtomicUsize>,
 }
 
 /// Why a wish was not granted.
@@ -58,7 +61,12 @@ impl Control {
     pub async fn endpoints(&self) -> Result<Vec<EndpointHealth>, ControlError> {
         let (reply, answer) = oneshot::channel();
         self.asks.send(Ask::Health { reply }).await.map_err(|_| ControlError::Unavailable)?;
-        answer.await.map_err(|_| ControlError::Unavailable)
+        let all = answer.await.map_err(|_| ControlError::Unavailable)?;
+        if self.unstored.load(Ordering::Relaxed) > 0 {
+            // What is shown stays so over a kill. Where the disk refuses, that is told elsewhere.
+            let _ = self.outbox.store_endpoints().await;
+        }
+        Ok(all)
     }
 
     /// One endpoint.

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -56,6 +57,8 @@ pub(super) struct Task<C> {
     pub(super) tracker: TaskTracker,
     /// The last epoch given.
     pub(super) epoch: Epoch,
+    /// See [`Control`](super::control::Control).
+    pub(super) unstored: Arc<AtomicUsize>,
     pub(super) starts: Vec<Start>,
 }
 
@@ -240,9 +243,12 @@ impl<C: Courier> Task<C> {
 
     /// Has what was noted stored now, and not within the second.
     fn store_soon(&self) {
-        let outbox = self.workshop.outbox.clone();
+        let (outbox, unstored) = (self.workshop.outbox.clone(), Arc::clone(&self.unstored));
+        unstored.fetch_add(1, Ordering::Relaxed);
         self.tracker.spawn(async move {
-            if outbox.store_endpoints().await.is_err() {
+            let stored = outbox.store_endpoints().await;
+            unstored.fetch_sub(1, Ordering::Relaxed);
+            if stored.is_err() {
                 tracing::warn!(
                     "that an endpoint is disabled could not be stored yet: a restart before it is would try it again"
                 );

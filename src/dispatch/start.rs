@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -85,7 +86,13 @@ impl<C: Courier> Dispatcher<C> {
         let (asks, asked) = mpsc::channel(ASKS_MAX);
         // As many places as attempts can be under way: an attempt never waits to report.
         let (ended, ends) = mpsc::channel(IN_FLIGHT_TOTAL_MAX);
-        let control = Control { asks, outbox: self.outbox.clone(), roster: Arc::clone(&self.roster) };
+        let unstored = Arc::new(AtomicUsize::new(0));
+        let control = Control {
+            asks,
+            outbox: self.outbox.clone(),
+            roster: Arc::clone(&self.roster),
+            unstored: Arc::clone(&unstored),
+        };
         let drained = CancellationToken::new();
         let workshop = Workshop {
             outbox: self.outbox,
@@ -106,6 +113,7 @@ impl<C: Courier> Dispatcher<C> {
             ended,
             tracker: tracker.clone(),
             epoch: 0,
+            unstored,
             starts: Vec::new(),
         };
         task.workshop.reporter.set_endpoints(task.endpoints());
