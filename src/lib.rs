@@ -27,7 +27,8 @@
 //! | [`outbox`], [`deliver`] | the durable store, the only place that names its engine; one job, one attempt |
 //! | [`schedule`] | who goes next; pure |
 //! | [`dispatch`] | job, attempt, outcome, outbox, and the schedule again |
-//! | [`api`] | the HTTP front |
+//! | [`front`] | the HTTP front of every listener: sockets, connections, limits, bodies, problems |
+//! | [`api`] | what producers and operators ask |
 //! | [`daemon`] | the composition root: start, ready, reload, drain |
 //! | [`cli`] | one file a command |
 
@@ -38,6 +39,7 @@ pub mod config;
 pub mod daemon;
 pub mod deliver;
 pub mod dispatch;
+pub mod front;
 pub mod limits;
 pub mod model;
 pub mod observe;

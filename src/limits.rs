@@ -47,18 +47,18 @@ pub const JSON_DEPTH_MAX: usize = 128;
 /// Furthest that `deliver_at` may lie ahead, in milliseconds (one year).
 pub const DELIVER_AT_AHEAD_MS_MAX: u64 = 366 * 24 * 3600 * 1000;
 
-/// Largest request head (request line and headers) that the API reads, in bytes.
+/// Largest request head (request line and headers) that a listener reads, in bytes.
 pub const REQUEST_HEAD_BYTES_MAX: usize = 64 * KIB;
-/// Most headers of one API request.
+/// Most headers of one request.
 pub const REQUEST_HEADERS_MAX: usize = 100;
 /// How long a client may take to send a request head, in milliseconds.
 pub const REQUEST_HEAD_MS_MAX: u64 = 10_000;
 /// How long a client may take to send a whole request body, in milliseconds.
 pub const REQUEST_BODY_MS_MAX: u64 = 30_000;
-/// Most API connections at once; further ones wait in the listen queue.
-pub const API_CONNECTIONS_MAX: usize = 16_384;
-/// Bytes of request bodies that the API holds at once; beyond this, 503.
-pub const API_BODIES_BYTES_MAX: usize = 256 * MIB;
+/// Most connections to one listener at once; further ones wait in the listen queue.
+pub const CONNECTIONS_MAX: usize = 16_384;
+/// Bytes of request bodies held at once; beyond this, 503.
+pub const BODIES_BYTES_MAX: usize = 256 * MIB;
 /// Page size of a listing when the caller names none.
 pub const LIST_LIMIT_DEFAULT: usize = 50;
 /// Largest page of a listing.
@@ -72,8 +72,8 @@ pub const ANSWER_STALL_MS_MAX: u64 = 30_000;
 /// How long a connection that is being closed goes on reading what the client still sends, in milliseconds, so that the
 /// answer is not lost with it.
 pub const LINGER_MS_MAX: u64 = 2_000;
-/// Most HTTP/2 requests at once on one API connection.
-pub const API_STREAMS_MAX: u32 = 256;
+/// Most HTTP/2 requests at once on one connection.
+pub const STREAMS_MAX: u32 = 256;
 /// Most replays of whole endpoints at once; beyond this, 503.
 pub const ENDPOINT_REPLAYS_MAX: usize = 4;
 
@@ -224,7 +224,7 @@ const _: () = {
     assert!(TYPE_PATTERN_BYTES_MAX > EVENT_TYPE_BYTES_MAX);
     assert!(RESPONSE_LOG_BYTES_MAX + 256 < STORED_VALUE_BYTES_MAX);
     assert!(WRITER_QUEUE_BYTES_MAX >= MAX_BODY_BYTES_MAX);
-    assert!(API_BODIES_BYTES_MAX >= MAX_BODY_BYTES_MAX);
+    assert!(BODIES_BYTES_MAX >= MAX_BODY_BYTES_MAX);
     assert!(STORAGE_BYTES_MIN > MAX_BODY_BYTES_MAX as u64);
     assert!(CONNECT_MS_MAX <= ATTEMPT_MS_MAX);
     assert!(IN_FLIGHT_TOTAL_MAX >= 2 * ENDPOINTS_MAX);

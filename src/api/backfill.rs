@@ -20,15 +20,15 @@ use hyper::{Request, StatusCode};
 use serde::Serialize;
 use tokio_util::task::TaskTracker;
 
-use super::answer::{Answer, json};
-use super::body;
 use super::endpoints::target;
 use super::events::unreadable;
 use super::ingest::json::read_options;
-use super::problem::{Faults, Problem, ProblemKind, pointer};
 use super::query::moment;
 use super::{Api, Phase};
 use crate::clock::UnixMs;
+use crate::front::answer::{Answer, json};
+use crate::front::body;
+use crate::front::problem::{Faults, Problem, ProblemKind, pointer};
 use crate::limits;
 use crate::model::delivery::{DeliveryRef, DeliveryState};
 use crate::model::roster::EndpointNo;

@@ -5,14 +5,14 @@ use hyper::StatusCode;
 use serde::Serialize;
 
 use super::Api;
-use super::answer::{Answer, Moment, json};
 use super::ingest::draft::Draft;
 use super::ingest::post_own;
-use super::problem::{Problem, ProblemKind};
 use super::tally::Via;
 use super::targets::Target;
 use crate::config::{Endpoint, Format, Order};
 use crate::dispatch::{ControlError, EndpointHealth};
+use crate::front::answer::{Answer, Moment, json};
+use crate::front::problem::{Problem, ProblemKind};
 use crate::model::endpoint::EndpointState;
 use crate::model::event::Content;
 use crate::model::text::{EndpointName, EventType};

@@ -9,12 +9,12 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::Api;
-use super::answer::{Answer, Moment, json};
-use super::body;
 use super::ingest::json::{endpoint_names, read_options};
-use super::problem::{Faults, Problem, ProblemKind, quoted};
 use super::query::{Query, moment};
 use super::tally::ReadFailed;
+use crate::front::answer::{Answer, Moment, json};
+use crate::front::body;
+use crate::front::problem::{Faults, Problem, ProblemKind, quoted};
 use crate::limits;
 use crate::model::attempt::Attempt;
 use crate::model::delivery::{DeliveryRef, DeliveryState, Standing};

@@ -6,7 +6,7 @@
 use hyper::header::{HOST, HeaderMap, ORIGIN};
 use hyper::{Uri, Version};
 
-use super::problem::{Problem, ProblemKind};
+use crate::front::problem::{Problem, ProblemKind};
 
 /// Lets pass what a program, or a page of the API itself, has sent.
 ///

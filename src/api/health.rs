@@ -3,9 +3,9 @@
 use hyper::StatusCode;
 use serde::Serialize;
 
-use super::answer::{Answer, json, with_body};
-use super::problem::{Problem, ProblemKind};
 use super::{Api, Phase};
+use crate::front::answer::{Answer, json, with_body};
+use crate::front::problem::{Problem, ProblemKind};
 use crate::outbox::{Condition, Outbox};
 
 #[derive(Serialize)]

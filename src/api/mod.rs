@@ -1,67 +1,60 @@
-//! The API: a hyper front for producers and operators.
+//! The API: what producers and operators ask, on the listener of `[api]`.
 //!
-//! A request passes, in this order: the connection's limits (`serve`, `wire`), the web-page guard (`guard`), the route
-//! and its token (`routes`, `tokens`), the body's limits (`body`), and the resource's own file, which answers it or says
-//! what is wrong with it (`problem`).
+//! A request passes, in this order: the listener's limits ([`crate::front`]), the web-page guard (`guard`), the route and its
+//! token (`routes`, `tokens`), the body's limits ([`crate::front::body`]), and the resource's own file, which answers it or says
+//! what is wrong with it ([`crate::front::problem`]).
 //!
 //! | file | job |
 //! |---|---|
-//! | `listen` | binds TCP and unix sockets |
-//! | `serve`, `wire` | accepts connections and drives them; closing them gently |
 //! | `routes` | path and method to a resource, scopes, readiness |
 //! | `guard`, `tokens` | who may ask |
-//! | `body`, `query` | what is asked |
-//! | `problem`, `answer` | what is answered |
+//! | `query` | what is asked |
 //! | `ingest/` | events on their way in |
 //! | `events`, `endpoints`, `backfill`, `reload`, `health` | one file for each further resource |
 //! | `targets` | the endpoints of the config, as they are looked up |
 //! | `tally` | what happens here: log lines and metrics |
-//!
-//! Time limits on sockets run on tokio's clock, not on the injected one: they guard the daemon against its clients, and a
-//! clock that is driven through three days in a test would end every request.
 
-pub mod answer;
 mod backfill;
-pub mod body;
 mod endpoints;
 mod events;
 mod guard;
 mod health;
 pub mod ingest;
-mod listen;
-pub mod problem;
 pub mod query;
 mod reload;
 mod routes;
-mod serve;
 pub mod tally;
 pub mod targets;
 #[cfg(test)]
 mod tests;
 pub mod tokens;
-mod unread;
-mod wire;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use tokio::sync::Semaphore;
 
-pub use listen::{BindError, Listener, Place, SocketFile};
 pub use reload::{ReloadAsk, ReloadError, Reloaded, Reloads};
-pub use serve::serve;
 
-use self::body::Holdings;
-use self::problem::{Problem, ProblemKind};
 use self::targets::Targets;
 use self::tokens::Tokens;
 use crate::clock::SharedClock;
 use crate::config::Config;
 use crate::dispatch::Control;
+use crate::front::body::Holdings;
+use crate::front::problem::{Problem, ProblemKind};
+use crate::front::{self, Listener, Serving};
 use crate::limits;
 use crate::model::roster::Roster;
 use crate::observe::Metrics;
 use crate::outbox::{Condition, Outbox};
+
+/// Serves the API on a listener until it is told to stop; see [`front::serve`].
+pub async fn serve(listener: Listener, api: Arc<Snapshots>, serving: Serving) {
+    let requests = serving.tracker.clone();
+    let answer = move |peer, request| routes::answer(api.current(), requests.clone(), peer, request);
+    front::serve(listener, answer, serving).await;
+}
 
 /// Whether the daemon takes events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,9 +115,9 @@ impl Readiness {
     }
 }
 
-/// What the API stands on.
+/// What the API is made of.
 #[derive(Debug)]
-pub struct Front {
+pub struct Parts {
     /// Endpoints, tokens, limits.
     pub config: Arc<Config>,
     /// Numbers of endpoint names.
@@ -150,8 +143,8 @@ pub struct Snapshots {
 impl Snapshots {
     /// The first one.
     #[must_use]
-    pub fn new(front: Front) -> Arc<Self> {
-        Arc::new(Self { current: RwLock::new(Arc::new(Api::new(front))) })
+    pub fn new(parts: Parts) -> Arc<Self> {
+        Arc::new(Self { current: RwLock::new(Arc::new(Api::new(parts))) })
     }
 
     /// Serves the requests that come from now on by another config. What does not depend on it stays: readiness, what is
@@ -166,7 +159,7 @@ impl Snapshots {
     }
 }
 
-/// A front with what is made of its config once, before the first request.
+/// Its parts, with what is made of the config once, before the first request.
 #[derive(Debug)]
 struct Api {
     config: Arc<Config>,
@@ -183,12 +176,12 @@ struct Api {
 }
 
 impl Api {
-    fn new(front: Front) -> Self {
-        let Front { config, roster, clock, readiness, metrics, reloads } = front;
+    fn new(parts: Parts) -> Self {
+        let Parts { config, roster, clock, readiness, metrics, reloads } = parts;
         Self {
             targets: Targets::new(&config, &roster),
             tokens: Tokens::new(&config.api.tokens),
-            holdings: Holdings::new(limits::API_BODIES_BYTES_MAX),
+            holdings: Holdings::new(limits::BODIES_BYTES_MAX),
             replays: Arc::new(Semaphore::new(limits::ENDPOINT_REPLAYS_MAX)),
             config,
             roster,

@@ -2,9 +2,9 @@
 
 use std::borrow::Cow;
 
-use super::problem::{Problem, ProblemKind, quoted};
 use crate::clock::UnixMs;
 use crate::config::units::parse_duration_ms;
+use crate::front::problem::{Problem, ProblemKind, quoted};
 use crate::limits;
 
 /// The text behind percent-encoding (RFC 3986, section 2.1); with `form`, `+` means a space (as HTML forms send it).

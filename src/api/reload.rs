@@ -8,10 +8,10 @@ use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 
 use super::Api;
-use super::answer::{Answer, json};
-use super::problem::{Fault, Problem, ProblemKind};
 use crate::config::{Changes, ConfigErrors};
 use crate::deliver::CourierError;
+use crate::front::answer::{Answer, json};
+use crate::front::problem::{Fault, Problem, ProblemKind};
 use crate::limits;
 use crate::model::text::EndpointName;
 

@@ -9,12 +9,13 @@ use hyper::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HeaderValue};
 use hyper::{Method, Request, Version};
 use tokio_util::task::TaskTracker;
 
-use super::answer::Answer;
-use super::problem::{Problem, ProblemKind, quoted};
 use super::query::percent_decode;
-use super::tally::RequestRefused;
 use super::{Api, backfill, endpoints, events, guard, health, ingest, reload};
 use crate::config::Scope;
+use crate::front::Peer;
+use crate::front::answer::Answer;
+use crate::front::problem::{Problem, ProblemKind, quoted};
+use crate::front::tally::RequestRefused;
 
 /// A resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,7 +113,7 @@ impl Route {
 }
 
 /// Answers a request, whatever it is.
-pub(super) async fn answer<B>(api: Arc<Api>, tracker: TaskTracker, request: Request<B>) -> Answer
+pub(super) async fn answer<B>(api: Arc<Api>, tracker: TaskTracker, _peer: Arc<Peer>, request: Request<B>) -> Answer
 where
     B: HttpBody<Data = Bytes> + Unpin,
 {

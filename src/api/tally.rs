@@ -1,9 +1,7 @@
 //! What happens at the API, told once: each struct moves its metrics and, where somebody should know, writes its line.
 
-use std::io;
 use std::time::Duration;
 
-use super::problem::ProblemKind;
 use crate::observe::Metrics;
 use crate::outbox::ReadError;
 
@@ -58,21 +56,6 @@ impl EventsAccepted {
     }
 }
 
-/// A request was answered with a problem.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct RequestRefused {
-    /// Its kind.
-    pub(super) kind: ProblemKind,
-}
-
-impl RequestRefused {
-    /// Tells it. Nothing of what the client sent is told, which might be a payload.
-    pub(super) fn tell(&self, metrics: &Metrics) {
-        metrics.requests_refused.with_label_values(&[self.kind.word()]).inc();
-        tracing::debug!(reason = self.kind.word(), status = self.kind.status().as_u16(), "a request was refused");
-    }
-}
-
 /// Something stored could not be read; the client got a problem without the cause.
 #[derive(Debug)]
 pub(super) struct ReadFailed<'a> {
@@ -90,22 +73,5 @@ impl ReadFailed<'_> {
             }
             error => tracing::error!(%error, "a stored record could not be read for a request"),
         }
-    }
-}
-
-/// A connection could not be accepted; the listener tries again in a moment.
-#[derive(Debug)]
-pub(super) struct AcceptFailed<'a> {
-    /// Why.
-    pub(super) error: &'a io::Error,
-}
-
-impl AcceptFailed<'_> {
-    /// Tells it.
-    pub(super) fn tell(&self) {
-        tracing::error!(
-            error = %self.error,
-            "a connection to the API could not be accepted; check the limit of open files (LimitNOFILE)"
-        );
     }
 }

@@ -18,11 +18,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::targets::Targets;
-use super::{Core, Front, Listener, Phase, Readiness, ReloadAsk, Reloads, Snapshots, serve};
+use super::{Core, Parts, Phase, Readiness, ReloadAsk, Reloads, Snapshots, serve};
 use crate::clock::{ManualClock, ManualHandle, SharedClock, UnixMs};
 use crate::config::{Config, Listen};
 use crate::deliver::{HttpCourier, OwnListeners};
 use crate::dispatch::Dispatcher;
+use crate::front::{Listener, Serving};
 use crate::limits;
 use crate::model::delivery::{DeliveryRef, Progress, Settlement, Standing};
 use crate::model::endpoint::{EndpointRecord, EndpointState};
@@ -90,7 +91,7 @@ impl Got {
     fn problem(&self) -> (u16, String) {
         assert_eq!(self.head.headers()["content-type"], "application/problem+json", "{self:?}");
         let kind = self.json()["type"].as_str().unwrap().to_owned();
-        (self.status.as_u16(), kind.strip_prefix(super::problem::TYPE_PREFIX).unwrap().to_owned())
+        (self.status.as_u16(), kind.strip_prefix(crate::front::problem::TYPE_PREFIX).unwrap().to_owned())
     }
 }
 
@@ -149,7 +150,7 @@ impl Bench {
         let (stop, tracker) = (CancellationToken::new(), TaskTracker::new());
         let running = dispatcher.start(config.endpoints.values(), &paused, stop.clone(), &tracker);
         let (reloads, asked) = Reloads::channel();
-        let front = Snapshots::new(Front {
+        let front = Snapshots::new(Parts {
             config,
             roster: Arc::clone(&roster),
             clock: shared,
@@ -159,7 +160,8 @@ impl Bench {
         });
         let listener = Listener::bind(&Listen::Tcp("127.0.0.1:0".parse().unwrap())).await.unwrap();
         let address = listener.tcp_address().unwrap();
-        tracker.spawn(serve(listener, Arc::clone(&front), stop.clone(), tracker.clone()));
+        let serving = Serving { shutdown: stop.clone(), tracker: tracker.clone() };
+        tracker.spawn(serve(listener, Arc::clone(&front), serving));
         let core = Core { outbox: outbox.clone(), control: running.control };
         let _folder = folder;
         (Self { address, front, asked, outbox, roster, clock, readiness, metrics, stop, tracker, _folder }, core)

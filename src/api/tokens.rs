@@ -4,8 +4,8 @@ use hyper::header::HeaderValue;
 use sha2::{Digest, Sha256};
 use subtle::{ConditionallySelectable, ConstantTimeEq};
 
-use super::problem::{Problem, ProblemKind, scope_word};
 use crate::config::{Scope, Token};
+use crate::front::problem::{Problem, ProblemKind, scope_word};
 
 /// The tokens of the config, as digests.
 ///

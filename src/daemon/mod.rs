@@ -22,11 +22,12 @@ use tokio_util::task::TaskTracker;
 pub use self::signals::{Ended, run_until_signalled};
 
 use self::reload::Reloader;
-use crate::api::{self, BindError, Core, Front, Listener, Readiness, Reloads, Snapshots};
+use crate::api::{self, Core, Parts, Readiness, Reloads, Snapshots};
 use crate::clock::{SharedClock, SystemClock};
 use crate::config::Config;
 use crate::deliver::{CourierError, HttpCourier, OwnListeners};
 use crate::dispatch::{self, Dispatcher};
+use crate::front::{BindError, Listener, Serving};
 use crate::limits::{GENERATION_BYTES_MAX, IN_FLIGHT_TOTAL_MAX};
 use crate::model::roster::Roster;
 use crate::observe::Metrics;
@@ -109,7 +110,7 @@ impl Daemon {
         let (stop, hang_up) = (CancellationToken::new(), CancellationToken::new());
         let (dispatching, serving) = (TaskTracker::new(), TaskTracker::new());
         let (reloads, asked) = Reloads::channel();
-        let front = Snapshots::new(Front {
+        let front = Snapshots::new(Parts {
             config: Arc::clone(&config),
             roster: Arc::clone(&roster),
             clock: Arc::clone(&clock),
@@ -117,7 +118,8 @@ impl Daemon {
             metrics: Arc::clone(&metrics),
             reloads: reloads.clone(),
         });
-        serving.spawn(api::serve(listener, Arc::clone(&front), hang_up.clone(), serving.clone()));
+        let on_api = Serving { shutdown: hang_up.clone(), tracker: serving.clone() };
+        serving.spawn(api::serve(listener, Arc::clone(&front), on_api));
         // If this fails, dropping the guard ends the front again.
         let guard = hang_up.clone().drop_guard();
         let (opened, schedule) = open_outbox(&config, &clock, &roster, &metrics).await?;

@@ -15,6 +15,7 @@ const FLOORS: &[&[&str]] = &[
     &["outbox", "deliver"],
     &["schedule"],
     &["dispatch"],
+    &["front"],
     &["api"],
     &["daemon"],
     &["cli"],

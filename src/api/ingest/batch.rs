@@ -3,8 +3,8 @@
 use super::draft::Draft;
 use super::json::no_json;
 use super::scan::{JsonFault, Kind, Reader};
-use crate::api::body::Body;
-use crate::api::problem::{Faults, Problem, ProblemKind};
+use crate::front::body::Body;
+use crate::front::problem::{Faults, Problem, ProblemKind};
 use crate::limits;
 
 /// Reads a batch. `read` reads the object that comes next, at the pointer it is given; `None` where it has faults. `item` is

@@ -25,7 +25,7 @@ pub use structured::{read_batch, read_structured};
 use hyper::header::HeaderMap;
 
 use super::raw::media_type;
-use crate::api::problem::{Problem, ProblemKind, quoted};
+use crate::front::problem::{Problem, ProblemKind, quoted};
 
 /// How a CloudEvent comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

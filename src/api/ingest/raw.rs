@@ -5,9 +5,9 @@ use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use super::draft::Draft;
 use super::scan;
 use super::trace;
-use crate::api::body::Body;
-use crate::api::problem::{Problem, ProblemKind};
 use crate::api::query::Query;
+use crate::front::body::Body;
+use crate::front::problem::{Problem, ProblemKind};
 use crate::limits;
 use crate::model::event::Content;
 use crate::model::text::{EventId, EventType, OrderingKey};
@@ -112,7 +112,7 @@ mod tests {
     use http_body_util::Full;
 
     use super::*;
-    use crate::api::body::{self, Holdings};
+    use crate::front::body::{self, Holdings};
 
     async fn body(text: &'static [u8]) -> Body {
         body::read(&HeaderMap::new(), Full::new(Bytes::from_static(text)), 1000, &Holdings::new(1000)).await.unwrap()

@@ -8,7 +8,7 @@ use crate::api::ingest::draft::Draft;
 use crate::api::ingest::json::{field_pointer, timestamp};
 use crate::api::ingest::raw::is_content_type;
 use crate::api::ingest::trace;
-use crate::api::problem::{Faults, ProblemKind};
+use crate::front::problem::{Faults, ProblemKind};
 use crate::limits;
 use crate::model::event::Content;
 use crate::model::text::{EventId, EventType, OrderingKey};
@@ -99,7 +99,7 @@ impl<'a, 'f> Attributes<'a, 'f> {
     /// Takes an attribute: its value's JSON text, and the value itself where it is a string.
     pub(super) fn take(&mut self, name: Cow<'a, str>, json: &str, string: Option<Cow<'a, str>>) {
         if !is_attribute_name(&name) {
-            let shown = crate::api::problem::quoted(&name);
+            let shown = crate::front::problem::quoted(&name);
             self.faults.add(
                 ProblemKind::InvalidField,
                 self.place.pointer(&name),

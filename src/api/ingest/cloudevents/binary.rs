@@ -5,11 +5,11 @@ use std::borrow::Cow;
 use hyper::header::{HeaderMap, HeaderValue};
 
 use super::attributes::{Attributes, Place};
-use crate::api::body::Body;
 use crate::api::ingest::draft::Draft;
 use crate::api::ingest::raw;
-use crate::api::problem::{Faults, Problem};
 use crate::api::query::percent_decode;
+use crate::front::body::Body;
+use crate::front::problem::{Faults, Problem};
 
 /// Reads one event in binary mode.
 ///

@@ -5,13 +5,13 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 
 use super::attributes::{Attributes, Place};
-use crate::api::body::Body;
 use crate::api::ingest::batch;
 use crate::api::ingest::draft::Draft;
 use crate::api::ingest::json::no_json;
 use crate::api::ingest::raw::is_json_type;
 use crate::api::ingest::scan::{JsonFault, Kind, Reader, Value, is_json};
-use crate::api::problem::{Faults, Problem, ProblemKind};
+use crate::front::body::Body;
+use crate::front::problem::{Faults, Problem, ProblemKind};
 use crate::model::event::Content;
 
 /// The content type of data that names none (section 2.4.1 of the JSON event format).

@@ -5,8 +5,8 @@ use http_body_util::Full;
 use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 
 use super::*;
-use crate::api::body::{self, Body, Holdings};
 use crate::api::ingest::draft::Draft;
+use crate::front::body::{self, Body, Holdings};
 
 async fn body(text: &[u8]) -> Body {
     let body = Full::new(Bytes::copy_from_slice(text));

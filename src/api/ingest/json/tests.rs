@@ -5,8 +5,8 @@ use http_body_util::Full;
 use hyper::header::HeaderMap;
 
 use super::*;
-use crate::api::body::{self, Holdings};
 use crate::api::tests::targets;
+use crate::front::body::{self, Holdings};
 
 const NOW: UnixMs = UnixMs(1_700_000_000_000);
 

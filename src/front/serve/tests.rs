@@ -9,10 +9,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
 use super::*;
-use crate::api::body::{self, Holdings};
-use crate::api::problem::Problem;
-use crate::api::{Listener, answer};
 use crate::config::Listen;
+use crate::front::body::{self, Holdings};
+use crate::front::problem::Problem;
+use crate::front::{Listener, answer};
 
 const BODY_BYTES_MAX: usize = 1000;
 
@@ -37,9 +37,10 @@ impl Served {
         let listener = Listener::bind(&listen).await.unwrap();
         let address = listener.address();
         let (stop, tracker) = (CancellationToken::new(), TaskTracker::new());
-        let holdings = Holdings::new(limits::API_BODIES_BYTES_MAX);
-        let answer = move |request| measure(request, Arc::clone(&holdings));
-        tracker.spawn(serve_with(listener, answer, stop.clone(), tracker.clone()));
+        let holdings = Holdings::new(limits::BODIES_BYTES_MAX);
+        let answer = move |_, request| measure(request, Arc::clone(&holdings));
+        let serving = Serving { shutdown: stop.clone(), tracker: tracker.clone() };
+        tracker.spawn(serve(listener, answer, serving));
         Self { address, stop, tracker }
     }
 

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,20 +24,66 @@ use tokio_util::task::TaskTracker;
 use super::answer::Answer;
 use super::tally::AcceptFailed;
 use super::wire::Wire;
-use super::{Listener, Snapshots, routes};
+use super::{Listener, Origin, Peer};
 use crate::limits;
 
 /// How long to wait after the system had no descriptor or memory for a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves the API on a listener until `shutdown` is cancelled, then stops accepting and returns.
+/// What a listener is served with.
+#[derive(Clone, Debug)]
+pub struct Serving {
+    /// Cancelled when the listener shall close.
+    pub shutdown: CancellationToken,
+    /// Connections are tasks of it.
+    pub tracker: TaskTracker,
+}
+
+/// Serves a listener until it is told to stop, then stops accepting and returns. `answer` makes an answer of each request; the
+/// peer is the one of its connection.
 ///
-/// Connections are tasks of `tracker`: after `shutdown`, those that wait for a request are closed, the others once their
-/// requests under way are answered. Whoever waits for the tracker decides for how long.
-pub async fn serve(listener: Listener, api: Arc<Snapshots>, shutdown: CancellationToken, tracker: TaskTracker) {
-    let requests = tracker.clone();
-    let answer = move |request| routes::answer(api.current(), requests.clone(), request);
-    serve_with(listener, answer, shutdown, tracker).await;
+/// After `shutdown`, connections that wait for a request are closed, the others once their requests under way are answered.
+/// Whoever waits for the tracker decides for how long.
+pub async fn serve<A, F>(listener: Listener, answer: A, serving: Serving)
+where
+    A: Fn(Arc<Peer>, Request<Incoming>) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Answer> + Send + 'static,
+{
+    let Serving { shutdown, tracker } = serving;
+    let builder = Arc::new(builder(&tracker));
+    let places = Arc::new(Semaphore::new(limits::CONNECTIONS_MAX));
+    loop {
+        // Who finds no place waits in the listen queue.
+        let next = async {
+            let place = Arc::clone(&places).acquire_owned().await;
+            (listener.accept().await, place)
+        };
+        let (accepted, place) = tokio::select! {
+            () = shutdown.cancelled() => return,
+            next = next => next,
+        };
+        let Ok(place) = place else { return };
+        let connection = Connection { builder: Arc::clone(&builder), shutdown: shutdown.clone(), _place: place };
+        match accepted {
+            Ok(Accepted::Tcp(stream, from)) => {
+                let peer = Peer { origin: Origin::Tcp(from) };
+                tracker.spawn(connection.drive(stream, peer, answer.clone()));
+            }
+            Ok(Accepted::Unix(stream)) => {
+                let uid = stream.peer_cred().ok().map(|credentials| credentials.uid());
+                let peer = Peer { origin: Origin::Unix { uid } };
+                tracker.spawn(connection.drive(stream, peer, answer.clone()));
+            }
+            Err(error) if is_of_one_connection(&error) => {}
+            Err(error) => {
+                AcceptFailed { error: &error }.tell();
+                tokio::select! {
+                    () = shutdown.cancelled() => return,
+                    () = sleep(ACCEPT_PAUSE) => {}
+                }
+            }
+        }
+    }
 }
 
 /// Runs what hyper wants to run (the streams of HTTP/2) as tasks that a shutdown waits for.
@@ -67,7 +114,7 @@ fn builder(tracker: &TaskTracker) -> Builder {
     builder
         .http2()
         .timer(TokioTimer::new())
-        .max_concurrent_streams(limits::API_STREAMS_MAX)
+        .max_concurrent_streams(limits::STREAMS_MAX)
         .max_header_list_size(u32::try_from(limits::REQUEST_HEAD_BYTES_MAX).unwrap_or(u32::MAX))
         .keep_alive_interval(ping)
         .keep_alive_timeout(ping);
@@ -76,7 +123,7 @@ fn builder(tracker: &TaskTracker) -> Builder {
 
 /// A connection just accepted.
 enum Accepted {
-    Tcp(TcpStream),
+    Tcp(TcpStream, SocketAddr),
     Unix(UnixStream),
 }
 
@@ -84,46 +131,12 @@ impl Listener {
     async fn accept(&self) -> io::Result<Accepted> {
         match self {
             Self::Tcp(listener) => {
-                let (stream, _) = listener.accept().await?;
+                let (stream, from) = listener.accept().await?;
                 // Answers are small and wait for nothing. It fails only where the client has gone, which shows soon.
                 let _ = stream.set_nodelay(true);
-                Ok(Accepted::Tcp(stream))
+                Ok(Accepted::Tcp(stream, from))
             }
             Self::Unix(listener, _) => listener.accept().await.map(|(stream, _)| Accepted::Unix(stream)),
-        }
-    }
-}
-
-async fn serve_with<A, F>(listener: Listener, answer: A, shutdown: CancellationToken, tracker: TaskTracker)
-where
-    A: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
-    F: Future<Output = Answer> + Send + 'static,
-{
-    let builder = Arc::new(builder(&tracker));
-    let places = Arc::new(Semaphore::new(limits::API_CONNECTIONS_MAX));
-    loop {
-        // Who finds no place waits in the listen queue.
-        let next = async {
-            let place = Arc::clone(&places).acquire_owned().await;
-            (listener.accept().await, place)
-        };
-        let (accepted, place) = tokio::select! {
-            () = shutdown.cancelled() => return,
-            next = next => next,
-        };
-        let Ok(place) = place else { return };
-        let connection = Connection { builder: Arc::clone(&builder), shutdown: shutdown.clone(), _place: place };
-        match accepted {
-            Ok(Accepted::Tcp(stream)) => drop(tracker.spawn(connection.drive(stream, answer.clone()))),
-            Ok(Accepted::Unix(stream)) => drop(tracker.spawn(connection.drive(stream, answer.clone()))),
-            Err(error) if is_of_one_connection(&error) => {}
-            Err(error) => {
-                AcceptFailed { error: &error }.tell();
-                tokio::select! {
-                    () = shutdown.cancelled() => return,
-                    () = sleep(ACCEPT_PAUSE) => {}
-                }
-            }
         }
     }
 }
@@ -141,17 +154,17 @@ struct Connection {
 }
 
 impl Connection {
-    async fn drive<S, A, F>(self, socket: S, answer: A)
+    async fn drive<S, A, F>(self, socket: S, peer: Peer, answer: A)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        A: Fn(Request<Incoming>) -> F + Send + Sync + 'static,
+        A: Fn(Arc<Peer>, Request<Incoming>) -> F + Send + Sync + 'static,
         F: Future<Output = Answer> + Send + 'static,
     {
         let asked = Arc::new(AtomicBool::new(false));
-        let seen = Arc::clone(&asked);
+        let (seen, peer) = (Arc::clone(&asked), Arc::new(peer));
         let service = service_fn(move |request| {
             seen.store(true, Ordering::Relaxed);
-            let answered = answer(request);
+            let answered = answer(Arc::clone(&peer), request);
             async move { Ok::<_, Infallible>(answered.await) }
         });
         let mut connection = pin!(self.builder.serve_connection(TokioIo::new(Wire::new(socket)), service));

@@ -1,0 +1,47 @@
+//! Who is at the other end of a connection.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+/// The client of a connection, as far as the socket tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Where it comes from.
+    pub origin: Origin,
+}
+
+/// Where a connection comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A TCP address.
+    Tcp(SocketAddr),
+    /// A process on this machine, over a unix socket.
+    Unix {
+        /// The user it runs as, where the system tells (unix(7), `SO_PEERCRED`).
+        uid: Option<u32>,
+    },
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.origin {
+            Origin::Tcp(address) => write!(f, "{address}"),
+            Origin::Unix { uid: Some(uid) } => write!(f, "unix:uid={uid}"),
+            Origin::Unix { uid: None } => f.write_str("unix"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_is_named_by_its_address_or_its_user() {
+        let peer = |origin| Peer { origin }.to_string();
+        assert_eq!(peer(Origin::Tcp("192.0.2.7:5000".parse().unwrap())), "192.0.2.7:5000");
+        assert_eq!(peer(Origin::Tcp("[2001:db8::1]:5000".parse().unwrap())), "[2001:db8::1]:5000");
+        assert_eq!(peer(Origin::Unix { uid: Some(1000) }), "unix:uid=1000");
+        assert_eq!(peer(Origin::Unix { uid: None }), "unix");
+    }
+}
