@@ -51,6 +51,8 @@ pub const DELIVER_AT_AHEAD_MS_MAX: u64 = 366 * 24 * 3600 * 1000;
 pub const REQUEST_HEAD_BYTES_MAX: usize = 64 * KIB;
 /// Most headers of one request.
 pub const REQUEST_HEADERS_MAX: usize = 100;
+/// How long a client may take from connecting to the end of its TLS handshake, in milliseconds; it is hung up on then.
+pub const TLS_HANDSHAKE_MS_MAX: u64 = 10_000;
 /// How long a client may take to send a request head, in milliseconds.
 pub const REQUEST_HEAD_MS_MAX: u64 = 10_000;
 /// How long a client may take to send a whole request body, in milliseconds.
@@ -191,6 +193,20 @@ pub const URL_BYTES_MAX: usize = 4096;
 pub const ENDPOINT_HEADER_BYTES_MAX: usize = 4096;
 /// Largest PEM file, in bytes.
 pub const PEM_BYTES_MAX: usize = MIB;
+/// Most certificates in one PEM file.
+pub const CERTIFICATES_MAX: usize = 1024;
+/// A certificate with this left or less is worth a warning when the config is read, in milliseconds (30 days).
+pub const CERTIFICATE_CHECK_MS: u64 = 30 * 24 * 3600 * 1000;
+/// A listener's certificate with this left or less is worth a warning every day while the daemon runs, in milliseconds (14
+/// days): those that are renewed by themselves are renewed before.
+pub const CERTIFICATE_WARN_MS: u64 = 14 * 24 * 3600 * 1000;
+/// Most roots of `client_ca` whose names are sent to a client, so that it can choose its certificate; with more, no name is
+/// sent, and it shows the one it has.
+pub const CLIENT_CA_HINTS_MAX: usize = 64;
+/// How often the files of certificates are looked at for a change, in milliseconds.
+pub const CERTIFICATE_POLL_MS: u64 = 10_000;
+/// Longest subject of a client's certificate that is shown, in characters.
+pub const CERTIFICATE_SUBJECT_CHARS_MAX: usize = 200;
 /// Most attempts that a `rate_limit` may name.
 pub const RATE_COUNT_MAX: u32 = 1_000_000;
 /// Most failures that a `breaker` may wait for.
