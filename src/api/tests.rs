@@ -160,7 +160,7 @@ impl Bench {
         });
         let listener = Listener::bind(&Listen::Tcp("127.0.0.1:0".parse().unwrap())).await.unwrap();
         let address = listener.tcp_address().unwrap();
-        let serving = Serving { shutdown: stop.clone(), tracker: tracker.clone() };
+        let serving = Serving { shutdown: stop.clone(), tracker: tracker.clone(), tls: None };
         tracker.spawn(serve(listener, Arc::clone(&front), serving));
         let core = Core { outbox: outbox.clone(), control: running.control };
         let _folder = folder;

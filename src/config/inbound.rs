@@ -32,9 +32,7 @@ pub(super) fn read(reading: &mut Reading<'_>, item: &Item<'_>, api: &Api) -> Opt
             "[api] listens at this address; give [inbound] one of its own, for it is what others may reach",
         );
     }
-    reading.warn(
-        item,
-        "no source posts to it, so nothing listens there: this version does not take inbound webhooks yet",
-    );
+    reading
+        .warn(item, "no source posts to it, so nothing listens there: this version does not take inbound webhooks yet");
     Some(Inbound { listen, body_bytes_max: usize::try_from(body_bytes).unwrap_or(default.body_bytes_max), tls })
 }

@@ -9,6 +9,7 @@
 //! | `listen` | binds TCP and unix sockets |
 //! | `serve` | accepts connections and drives each in a task |
 //! | `peer` | who is at the other end |
+//! | `tls` | TLS, and who speaks it badly |
 //! | `wire` | closing gently, and never waiting without end |
 //! | `unread` | what is answered to a request that hyper could not read |
 //! | `body` | request bodies under their limits |
@@ -25,9 +26,11 @@ mod peer;
 pub mod problem;
 mod serve;
 pub mod tally;
+mod tls;
 mod unread;
 mod wire;
 
 pub use listen::{BindError, Listener, Place, SocketFile};
 pub use peer::{Origin, Peer};
 pub use serve::{Serving, serve};
+pub use tls::{Tls, TlsError, TlsSettings};

@@ -64,6 +64,8 @@ kinds! {
     InvalidJson = "invalid-json" BAD_REQUEST "The body is not acceptable JSON",
     /// The body broke off, or its framing is wrong.
     BrokenBody = "broken-body" BAD_REQUEST "The body did not arrive whole",
+    /// Plain HTTP was spoken where TLS is.
+    TlsNeeded = "tls-needed" BAD_REQUEST "This port speaks TLS",
     /// A token is needed and none, or none that is known, was sent.
     Unauthorized = "unauthorized" UNAUTHORIZED "A valid token is needed",
     /// The token's scope does not reach so far.

@@ -23,8 +23,9 @@ use tokio_util::task::TaskTracker;
 
 use super::answer::Answer;
 use super::tally::AcceptFailed;
+use super::tls::Welcomed;
 use super::wire::Wire;
-use super::{Listener, Origin, Peer};
+use super::{Listener, Origin, Peer, Tls};
 use crate::limits;
 
 /// How long to wait after the system had no descriptor or memory for a connection.
@@ -37,6 +38,8 @@ pub struct Serving {
     pub shutdown: CancellationToken,
     /// Connections are tasks of it.
     pub tracker: TaskTracker,
+    /// TLS, where the listener speaks it.
+    pub tls: Option<Arc<Tls>>,
 }
 
 /// Serves a listener until it is told to stop, then stops accepting and returns. `answer` makes an answer of each request; the
@@ -49,7 +52,7 @@ where
     A: Fn(Arc<Peer>, Request<Incoming>) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Answer> + Send + 'static,
 {
-    let Serving { shutdown, tracker } = serving;
+    let Serving { shutdown, tracker, tls } = serving;
     let builder = Arc::new(builder(&tracker));
     let places = Arc::new(Semaphore::new(limits::CONNECTIONS_MAX));
     loop {
@@ -66,12 +69,14 @@ where
         let connection = Connection { builder: Arc::clone(&builder), shutdown: shutdown.clone(), _place: place };
         match accepted {
             Ok(Accepted::Tcp(stream, from)) => {
-                let peer = Peer { origin: Origin::Tcp(from) };
-                tracker.spawn(connection.drive(stream, peer, answer.clone()));
+                match tls.clone() {
+                    Some(tls) => tracker.spawn(connection.drive_tls(tls, stream, from, answer.clone())),
+                    None => tracker.spawn(connection.drive(stream, Peer::new(Origin::Tcp(from)), answer.clone())),
+                };
             }
             Ok(Accepted::Unix(stream)) => {
                 let uid = stream.peer_cred().ok().map(|credentials| credentials.uid());
-                let peer = Peer { origin: Origin::Unix { uid } };
+                let peer = Peer::new(Origin::Unix { uid });
                 tracker.spawn(connection.drive(stream, peer, answer.clone()));
             }
             Err(error) if is_of_one_connection(&error) => {}
@@ -154,6 +159,20 @@ struct Connection {
 }
 
 impl Connection {
+    async fn drive_tls<A, F>(self, tls: Arc<Tls>, socket: TcpStream, from: SocketAddr, answer: A)
+    where
+        A: Fn(Arc<Peer>, Request<Incoming>) -> F + Send + Sync + 'static,
+        F: Future<Output = Answer> + Send + 'static,
+    {
+        let welcomed = tokio::select! {
+            () = self.shutdown.cancelled() => return,
+            welcomed = tls.welcome(socket, from) => welcomed,
+        };
+        if let Some(Welcomed { stream, certificate }) = welcomed {
+            self.drive(stream, Peer { origin: Origin::Tcp(from), certificate }, answer).await;
+        }
+    }
+
     async fn drive<S, A, F>(self, socket: S, peer: Peer, answer: A)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,

@@ -1,8 +1,10 @@
 //! What happens at a listener, told once: each struct moves its metrics and, where somebody should know, writes its line.
 
 use std::io;
+use std::net::SocketAddr;
 
 use super::problem::ProblemKind;
+use super::tls::HandshakeFailure;
 use crate::observe::Metrics;
 
 /// A request was answered with a problem.
@@ -17,6 +19,29 @@ impl RequestRefused {
     pub fn tell(&self, metrics: &Metrics) {
         metrics.requests_refused.with_label_values(&[self.kind.word()]).inc();
         tracing::debug!(reason = self.kind.word(), status = self.kind.status().as_u16(), "a request was refused");
+    }
+}
+
+/// A TLS handshake came to nothing.
+#[derive(Debug)]
+pub(super) struct HandshakeFailed<'a> {
+    /// The listener's table.
+    pub(super) listener: &'static str,
+    /// Who came.
+    pub(super) from: SocketAddr,
+    /// Why, in a word.
+    pub(super) reason: HandshakeFailure,
+    /// Why, as the TLS library says it.
+    pub(super) error: Option<&'a io::Error>,
+}
+
+impl HandshakeFailed<'_> {
+    /// Tells it: anybody can make as many of these as he likes, so they are counted, and told where details are asked for.
+    pub(super) fn tell(&self, metrics: &Metrics) {
+        let Self { listener, from, reason, error } = self;
+        metrics.tls_handshakes_failed.with_label_values(&[*listener, reason.word()]).inc();
+        let error = error.map(tracing::field::display);
+        tracing::debug!(listener, %from, reason = reason.word(), error, "a TLS handshake failed");
     }
 }
 

@@ -191,7 +191,8 @@ mod tests {
         invalid("2025-12-31T23:59:59.999Z", "is not valid before 2026-01-01T00:00:00Z");
         assert_eq!(at("2026-01-01T00:00:00Z"), Validity::Holds);
         assert_eq!(at("2026-05-01T00:00:00Z"), Validity::Holds, "31 days");
-        let soon = |left: &str| Validity::EndsSoon(format!("expires on 2026-06-01T00:00:00Z, {left} from now; renew it"));
+        let soon =
+            |left: &str| Validity::EndsSoon(format!("expires on 2026-06-01T00:00:00Z, {left} from now; renew it"));
         assert_eq!(at("2026-05-02T12:00:00Z"), soon("29 days"));
         assert_eq!(at("2026-05-30T12:00:00Z"), soon("1 day"));
         assert_eq!(at("2026-06-01T00:00:00Z"), soon("less than a day"));

@@ -145,7 +145,9 @@ fn judge_chain(notes: &mut Notes, chain: &[CertificateDer<'static>], now: UnixMs
     let mut all = Vec::new();
     for (n, certificate) in chain.iter().enumerate() {
         let facts = Facts::of(certificate)
-            .and_then(|facts| ParsedCertificate::try_from(certificate).map(|_| facts).map_err(|error| error.to_string()))
+            .and_then(|facts| {
+                ParsedCertificate::try_from(certificate).map(|_| facts).map_err(|error| error.to_string())
+            })
             .map_err(|why| format!("certificate {} of the file cannot be read: {why}", n + 1));
         all.push(notes.wrong(TlsKey::Cert, facts)?);
     }
@@ -162,16 +164,21 @@ fn judge_chain(notes: &mut Notes, chain: &[CertificateDer<'static>], now: UnixMs
         }
     }
     if leaf.is_ca {
-        fit.push(Err("the certificate is one of an authority (CA:TRUE), which clients refuse from a server; issue one for \
+        fit.push(Err(
+            "the certificate is one of an authority (CA:TRUE), which clients refuse from a server; issue one for \
              the server with it, or make a self-signed one with `-addext basicConstraints=critical,CA:FALSE`"
-            .to_owned()));
+                .to_owned(),
+        ));
     }
     if !leaf.has_names {
-        fit.push(Err("the certificate names no host (it has no subjectAltName), and clients look nowhere else; issue it \
+        fit.push(Err(
+            "the certificate names no host (it has no subjectAltName), and clients look nowhere else; issue it \
              with one, for example `-addext subjectAltName=DNS:hooks.example.com`"
-            .to_owned()));
+                .to_owned(),
+        ));
     }
-    let fit = fit.into_iter().map(|outcome| notes.wrong(TlsKey::Cert, outcome)).fold(true, |all, one| all && one.is_some());
+    let fit =
+        fit.into_iter().map(|outcome| notes.wrong(TlsKey::Cert, outcome)).fold(true, |all, one| all && one.is_some());
     fit.then_some(leaf.not_after)
 }
 
@@ -180,9 +187,11 @@ fn judge_order(notes: &mut Notes, all: &[Facts]) -> Result<(), String> {
     let Some(n) = all.windows(2).position(|pair| !pair[0].is_issued_by(&pair[1])) else { return Ok(()) };
     let elsewhere = all.iter().enumerate().any(|(at, other)| at != n && all[n].is_issued_by(other));
     if elsewhere {
-        return Err("the certificates stand in the wrong order; put the server's own first, then the one that issued it, \
+        return Err(
+            "the certificates stand in the wrong order; put the server's own first, then the one that issued it, \
                     and so on"
-            .to_owned());
+                .to_owned(),
+        );
     }
     let text = format!(
         "certificate {} of the file did not issue certificate {}: clients may not find the way to a root they know; give \

@@ -23,9 +23,11 @@ pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, 
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
     match certificates {
         Ok(certificates) if certificates.is_empty() => Err(none_in(&pem)),
-        Ok(certificates) if certificates.len() > limits::CERTIFICATES_MAX => {
-            Err(format!("the file holds {} certificates, at most {} are allowed", certificates.len(), limits::CERTIFICATES_MAX))
-        }
+        Ok(certificates) if certificates.len() > limits::CERTIFICATES_MAX => Err(format!(
+            "the file holds {} certificates, at most {} are allowed",
+            certificates.len(),
+            limits::CERTIFICATES_MAX
+        )),
         Ok(certificates) => Ok(certificates),
         Err(_) => Err("the file is not valid PEM; expected -----BEGIN CERTIFICATE----- and base64".to_owned()),
     }
@@ -64,9 +66,11 @@ pub(super) fn private_key(path: &Path) -> Result<(PrivateKeyDer<'static>, Option
     let (pem, mode) = read_file_bounded(path, limits::PEM_BYTES_MAX, ADVICE)?;
     let pem = Zeroizing::new(pem);
     if matches!(Kind::of(&pem), Some(Kind::Encrypted)) {
-        return Err("the private key is encrypted, and webhookd knows no passphrase; `openssl pkey -in FILE -out NEW` \
+        return Err(
+            "the private key is encrypted, and webhookd knows no passphrase; `openssl pkey -in FILE -out NEW` \
                     writes it without one, then `chmod 600 NEW`"
-            .to_owned());
+                .to_owned(),
+        );
     }
     let key = PrivateKeyDer::from_pem_slice(&pem).map_err(|_| {
         "the file holds no usable private key; expected PEM with -----BEGIN PRIVATE KEY-----, not encrypted".to_owned()
@@ -103,4 +107,3 @@ pub(super) fn check_pair(chain: &[CertificateDer<'static>], key: &PrivateKeyDer<
         None => format!("the private key does not fit the certificate: {error}"),
     })
 }
-

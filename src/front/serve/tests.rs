@@ -39,7 +39,7 @@ impl Served {
         let (stop, tracker) = (CancellationToken::new(), TaskTracker::new());
         let holdings = Holdings::new(limits::BODIES_BYTES_MAX);
         let answer = move |_, request| measure(request, Arc::clone(&holdings));
-        let serving = Serving { shutdown: stop.clone(), tracker: tracker.clone() };
+        let serving = Serving { shutdown: stop.clone(), tracker: tracker.clone(), tls: None };
         tracker.spawn(serve(listener, answer, serving));
         Self { address, stop, tracker }
     }
