@@ -47,7 +47,7 @@ pub use self::delivery::Delivery;
 pub use self::error::{ConfigError, ConfigErrors};
 pub use self::load::process_env;
 pub use self::reader::EnvLookup;
-pub use self::tls::{ListenerTls, ReadTls, TlsFiles, TlsKey, TlsNote, subject_of};
+pub use self::tls::{ListenerTls, ReadTls, TlsFiles, TlsKey, TlsNote, pem, subject_of};
 use crate::model::text::EndpointName;
 pub use crate::policy::breaker::BreakerRules;
 pub use crate::policy::order::{OnDead, Order};

@@ -9,7 +9,7 @@
 
 mod certificate;
 mod listener;
-mod pem;
+pub mod pem;
 
 use std::path::PathBuf;
 use std::sync::Arc;

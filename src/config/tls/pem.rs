@@ -17,7 +17,10 @@ use crate::limits;
 const ADVICE: &str = "give the path of a PEM file that this user may read";
 
 /// The certificates of a file, one at least.
-pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+///
+/// # Errors
+/// What is wrong with the file, and what to do.
+pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     // Certificates are public: everyone may read them.
     let (pem, _) = read_file_bounded(path, limits::PEM_BYTES_MAX, ADVICE)?;
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
@@ -62,7 +65,10 @@ impl Kind {
 }
 
 /// The private key of a file, and a sentence where everyone on the machine may read it.
-pub(super) fn private_key(path: &Path) -> Result<(PrivateKeyDer<'static>, Option<String>), String> {
+///
+/// # Errors
+/// What is wrong with the file, and what to do.
+pub fn private_key(path: &Path) -> Result<(PrivateKeyDer<'static>, Option<String>), String> {
     let (pem, mode) = read_file_bounded(path, limits::PEM_BYTES_MAX, ADVICE)?;
     let pem = Zeroizing::new(pem);
     if matches!(Kind::of(&pem), Some(Kind::Encrypted)) {
@@ -79,7 +85,10 @@ pub(super) fn private_key(path: &Path) -> Result<(PrivateKeyDer<'static>, Option
 }
 
 /// Whether each certificate can be a root.
-pub(super) fn check_roots(certificates: &[CertificateDer<'static>]) -> Result<(), String> {
+///
+/// # Errors
+/// Which one cannot, and why.
+pub fn check_roots(certificates: &[CertificateDer<'static>]) -> Result<(), String> {
     let mut roots = RootCertStore::empty();
     for (n, certificate) in certificates.iter().enumerate() {
         roots
@@ -89,8 +98,11 @@ pub(super) fn check_roots(certificates: &[CertificateDer<'static>]) -> Result<()
     Ok(())
 }
 
-/// Whether the key is of a kind that can sign, and belongs to the first certificate.
-pub(super) fn check_pair(chain: &[CertificateDer<'static>], key: &PrivateKeyDer<'static>) -> Result<(), String> {
+/// Whether the key is of a kind that can sign, and belongs to the first certificate of a chain.
+///
+/// # Errors
+/// Why not, and what to do.
+pub fn check_pair(chain: &[CertificateDer<'static>], key: &PrivateKeyDer<'static>) -> Result<(), String> {
     let signer = any_supported_type(key).map_err(|_| {
         "the private key is of no supported kind; use ECDSA P-256 or P-384, Ed25519, or RSA of 2048 bits or more"
             .to_owned()
