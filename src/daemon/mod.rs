@@ -30,8 +30,8 @@ use crate::clock::{SharedClock, SystemClock};
 use crate::config::Config;
 use crate::deliver::{CourierError, HttpCourier, OwnListeners};
 use crate::dispatch::{self, Dispatcher};
-use crate::front::{BindError, Listener, Serving, TlsError};
-use crate::limits::{GENERATION_BYTES_MAX, IN_FLIGHT_TOTAL_MAX};
+use crate::front::{BindError, Connections, Listener, Places, Serving, TlsError};
+use crate::limits::{CONNECTIONS_DEFAULT, CONNECTIONS_PER_ADDRESS_DEFAULT, GENERATION_BYTES_MAX, IN_FLIGHT_TOTAL_MAX};
 use crate::model::roster::Roster;
 use crate::observe::Metrics;
 use crate::outbox::{OpenError, Opened, Outbox, OutboxOptions, RealDisk};
@@ -126,7 +126,9 @@ impl Daemon {
             metrics: Arc::clone(&metrics),
             reloads: reloads.clone(),
         });
-        let on_api = Serving { shutdown: hang_up.clone(), tracker: serving.clone(), tls };
+        let places = Places { all: CONNECTIONS_DEFAULT, per_address: CONNECTIONS_PER_ADDRESS_DEFAULT };
+        let connections = Connections::new("api", places, Arc::clone(&metrics));
+        let on_api = Serving { shutdown: hang_up.clone(), tracker: serving.clone(), connections, tls };
         serving.spawn(api::serve(listener, Arc::clone(&front), on_api));
         // If this fails, dropping the guard ends the front again.
         let guard = hang_up.clone().drop_guard();

@@ -114,6 +114,8 @@ kinds! {
     NotReady = "not-ready" SERVICE_UNAVAILABLE "webhookd is not ready",
     /// More is under way than there is room for.
     Busy = "busy" SERVICE_UNAVAILABLE "webhookd is busy",
+    /// The listener, or the client's address, has all the connections it may have.
+    TooManyConnections = "too-many-connections" SERVICE_UNAVAILABLE "There are too many connections",
     /// The data folder has reached its limit.
     StorageFull = "storage-full" SERVICE_UNAVAILABLE "The storage is full",
     /// Part of the storage is being mended, or cannot be opened just now.

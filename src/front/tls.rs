@@ -26,6 +26,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::problem::{Problem, ProblemKind};
+use super::pulse::Pulse;
 use super::tally::HandshakeFailed;
 use super::wire::Wire;
 use crate::clock::UnixMs;
@@ -193,7 +194,7 @@ async fn part(socket: TcpStream, reason: HandshakeFailure) {
     if reason == HandshakeFailure::Closed {
         return;
     }
-    let mut wire = Wire::new(socket);
+    let mut wire = Wire::new(socket, Arc::new(Pulse::new()));
     if reason == HandshakeFailure::PlainHttp && wire.write_all(&plain_answer()).await.is_err() {
         return;
     }

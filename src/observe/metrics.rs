@@ -29,6 +29,12 @@ pub struct Metrics {
     pub events_duplicate: IntCounter,
     /// Requests that were refused, by reason.
     pub requests_refused: IntCounterVec,
+    /// Connections that are open, by listener.
+    pub connections: IntGaugeVec,
+    /// Connections that found no place, by listener and the key of the config that was met.
+    pub connections_refused: IntCounterVec,
+    /// Connections that were closed before their clients closed them, by listener and reason.
+    pub connections_cut: IntCounterVec,
     /// Time from a request's last body byte to its 202, in seconds.
     pub accept_seconds: Histogram,
     /// Attempts by endpoint and outcome: `success` or the word of the error.
@@ -155,6 +161,17 @@ impl Metrics {
                 "webhookd_requests_refused_total",
                 "Requests answered with an error, by the problem's name.",
                 &["reason"],
+            ),
+            connections: to.gauges("webhookd_connections", "Connections that are open.", &["listener"]),
+            connections_refused: to.counters(
+                "webhookd_connections_refused_total",
+                "Connections turned away, by the limit that was met: max_connections, max_connections_per_address.",
+                &["listener", "reason"],
+            ),
+            connections_cut: to.counters(
+                "webhookd_connections_cut_total",
+                "Connections closed by webhookd for what their clients did or did not do, by reason.",
+                &["listener", "reason"],
             ),
             accept_seconds: to.histogram(
                 "webhookd_accept_seconds",
