@@ -28,4 +28,5 @@ mod routing;
 mod sim;
 mod store;
 mod telling;
+mod tls;
 mod wire;
