@@ -1,16 +1,20 @@
 //! The composition root: builds the parts, starts them in order, and stops them in the opposite one.
 //!
-//! Start: bind the API (a port in use is known before the outbox is touched) and serve it, not ready yet; open the outbox and
+//! Start: bind the API, or take the sockets that systemd hands over (a port in use is known before the outbox is touched), and serve it, not ready yet; open the outbox and
 //! put what is pending on the schedule; start the dispatcher; ready. Stop: take no more requests and start no more attempts; wait for those under way,
 //! within a deadline; write, sync and close the outbox. What was not finished is pending again at the next start.
 //!
 //! | file | job |
 //! |---|---|
+//! | `listeners` | where the API is served |
 //! | `reload` | another config in the place of the one in force |
 //! | `signals` | runs until it is told to stop |
+//! | `telling` | what systemd is told, and whether the parts live |
 
+mod listeners;
 mod reload;
 mod signals;
+mod telling;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,20 +23,25 @@ use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use self::listeners::HandedError;
 pub use self::signals::{Ended, run_until_signalled};
 
+use self::listeners::Listeners;
 use self::reload::Reloader;
+use self::telling::{Teller, Watch};
 use crate::api::{self, Core, Parts, Readiness, Reloads, Snapshots};
 use crate::clock::{SharedClock, SystemClock};
 use crate::config::Config;
 use crate::deliver::{CourierError, HttpCourier, OwnListeners};
 use crate::dispatch::{self, Dispatcher};
-use crate::front::{BindError, Listener, Serving};
+use crate::front::{BindError, Serving};
 use crate::limits::{GENERATION_BYTES_MAX, IN_FLIGHT_TOTAL_MAX};
 use crate::model::roster::Roster;
 use crate::observe::Metrics;
 use crate::outbox::{OpenError, Opened, Outbox, OutboxOptions, RealDisk};
 use crate::schedule::Schedule;
+use crate::systemd::Service;
+use crate::systemd::notify::Notifier;
 
 /// What a daemon is started with beside its config. A test may put its own in the place of the machine's.
 #[derive(Debug)]
@@ -43,11 +52,13 @@ pub struct DaemonOptions {
     pub seed: u64,
     /// The file that the config was read from, to be read again by a reload; `None`: there is none.
     pub config_file: Option<PathBuf>,
+    /// What systemd gave, where it did.
+    pub service: Service,
 }
 
 impl Default for DaemonOptions {
     fn default() -> Self {
-        Self { clock: SystemClock::shared(), seed: fastrand::u64(..), config_file: None }
+        Self { clock: SystemClock::shared(), seed: fastrand::u64(..), config_file: None, service: Service::default() }
     }
 }
 
@@ -57,6 +68,9 @@ pub enum StartError {
     /// The API's listener.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// A socket that systemd hands over.
+    #[error(transparent)]
+    Handed(#[from] HandedError),
     /// The data folder.
     #[error(transparent)]
     Outbox(#[from] OpenError),
@@ -89,6 +103,7 @@ pub struct Daemon {
     readiness: Arc<Readiness>,
     metrics: Arc<Metrics>,
     reloads: Reloads,
+    teller: Teller,
 }
 
 impl Daemon {
@@ -97,10 +112,11 @@ impl Daemon {
     /// # Errors
     /// See [`StartError`]; nothing runs then.
     pub async fn start(config: Arc<Config>, options: DaemonOptions) -> Result<Self, StartError> {
-        let DaemonOptions { clock, seed, config_file } = options;
-        let listener = Listener::bind(&config.api.listen).await?;
-        let address = listener.address();
-        let own = OwnListeners::from_iter(listener.tcp_address());
+        let DaemonOptions { clock, seed, config_file, service } = options;
+        let Service { notifier, watchdog, sockets } = service;
+        let teller = Teller::new(notifier);
+        let Listeners { all: listeners, address, own, public } = Listeners::open(&config.api, sockets).await?;
+        let own = OwnListeners::from_iter(own);
         let courier = Arc::new(HttpCourier::new(config.endpoints.values(), Arc::clone(&clock), own)?);
         let (roster, metrics, readiness) = (Roster::shared(), Metrics::shared(), Arc::new(Readiness::default()));
         // Numbers in the order of the config, which is the order that answers name them in.
@@ -119,10 +135,15 @@ impl Daemon {
             reloads: reloads.clone(),
         });
         let on_api = Serving { shutdown: hang_up.clone(), tracker: serving.clone() };
-        serving.spawn(api::serve(listener, Arc::clone(&front), on_api));
+        for listener in listeners {
+            serving.spawn(api::serve(listener, Arc::clone(&front), on_api.clone()));
+        }
         // If this fails, dropping the guard ends the front again.
         let guard = hang_up.clone().drop_guard();
-        let (opened, schedule) = open_outbox(&config, &clock, &roster, &metrics).await?;
+        let (opened, schedule) = tokio::select! {
+            opened = open_outbox(&config, &clock, &roster, &metrics) => opened?,
+            never = teller.opening(&clock) => match never {},
+        };
         guard.disarm();
         let Opened { outbox, news, endpoints } = opened;
         let pending = schedule.total_pending();
@@ -137,6 +158,15 @@ impl Daemon {
             seed,
         };
         let running = dispatcher.start(config.endpoints.values(), &endpoints, stop.clone(), &dispatching);
+        let endpoints_count = config.endpoints.len();
+        let control = running.control.clone();
+        let watch = Watch {
+            teller: teller.clone(),
+            watchdog,
+            control,
+            readiness: Arc::clone(&readiness),
+            clock: Arc::clone(&clock),
+        };
         readiness.set_ready(Core { outbox: outbox.clone(), control: running.control.clone() });
         metrics.ready.set(1);
         metrics.config_loaded(clock.wall());
@@ -152,8 +182,13 @@ impl Daemon {
             control: running.control,
             outbox: outbox.clone(),
             front,
+            teller: teller.clone(),
+            public,
         };
         serving.spawn(reloader.run(asked, stop.clone()));
+        // First that it is ready, then that it lives.
+        teller.ready(endpoints_count, pending);
+        serving.spawn(watch.run(hang_up.clone()));
         let (drained, dispatcher_ended) = (running.drained, running.ended);
         Ok(Self {
             address,
@@ -167,10 +202,11 @@ impl Daemon {
             readiness,
             metrics,
             reloads,
+            teller,
         })
     }
 
-    /// Where the API listens: `http://…` or `unix:…`, with the port that was really bound.
+    /// Where the API listens: `http://…` or `unix:…`, with the port that was really bound; several with commas between.
     #[must_use]
     pub fn api_address(&self) -> &str {
         &self.address
@@ -180,6 +216,11 @@ impl Daemon {
     #[must_use]
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
+    }
+
+    /// The way to systemd.
+    fn notifier(&self) -> Notifier {
+        self.teller.notifier()
     }
 
     /// Asks for the config to be read anew, as SIGHUP does. What comes of it is in the log.
@@ -201,6 +242,7 @@ impl Daemon {
     /// While attempts are under way the API still answers: that it is draining, 503 to what would change something, and
     /// what became of the events.
     pub async fn stop(self, drain_ms: u64) {
+        self.teller.stopping();
         self.readiness.set_draining();
         self.metrics.ready.set(0);
         self.stop.cancel();

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::telling::Teller;
 use crate::api::{ReloadAsk, ReloadError, Reloaded, Snapshots};
 use crate::clock::SharedClock;
 use crate::config::{Changes, Config, Storage, process_env};
@@ -42,6 +43,9 @@ pub(super) struct Reloader {
     pub(super) control: Control,
     pub(super) outbox: Outbox,
     pub(super) front: Arc<Snapshots>,
+    pub(super) teller: Teller,
+    /// Whether other machines reach the API, wherever the config says that it listens.
+    pub(super) public: bool,
 }
 
 /// A config that can be put in force, with what was made for it.
@@ -62,6 +66,7 @@ impl Reloader {
                 ask = asked.recv() => ask,
             };
             let Some(ask) = ask else { return };
+            self.teller.reloading();
             let prepared = tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
@@ -71,9 +76,11 @@ impl Reloader {
                 Ok((file, prepared)) => self.apply(&file, prepared).await,
                 Err(error) => Err(error),
             };
-            if let Err(error) = &outcome {
-                ConfigRefused { faults: &error.lines() }.tell(&self.metrics);
+            let faults = outcome.as_ref().err().map(ReloadError::lines);
+            if let Some(faults) = &faults {
+                ConfigRefused { faults }.tell(&self.metrics);
             }
+            self.teller.reloaded(faults.as_ref().map(|faults| faults.first().map_or("", String::as_str)));
             if let Some(reply) = ask.reply {
                 // Whoever asked may have gone away; it is in the log.
                 let _ = reply.send(outcome);
@@ -91,6 +98,9 @@ impl Reloader {
         };
         let (config, changes) = self.config.renewed(next);
         check_names(&self.roster, &config, &changes)?;
+        if self.public && config.api.tokens.is_empty() {
+            return Err(ReloadError::Unguarded);
+        }
         let courier = self.courier.prepare(config.endpoints.values())?;
         Ok((file, Prepared { config, changes, courier }))
     }
@@ -185,6 +195,7 @@ mod tests {
             clock: Arc::new(ManualHandle(Arc::clone(&clock))),
             seed: 1,
             config_file: Some(dir.path().join("webhookd.toml")),
+            service: crate::systemd::Service::default(),
         };
         let daemon = Daemon::start(Arc::new(config(dir.path(), ENDPOINT)), options).await.unwrap();
         let good = std::fs::read_to_string(dir.path().join("webhookd.toml")).unwrap();
