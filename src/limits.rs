@@ -211,6 +211,9 @@ pub const DRAIN_MS_MAX: u64 = 25_000;
 
 /// Most sockets that systemd may hand over.
 pub const HANDED_SOCKETS_MAX: usize = 16;
+/// How long who connects to a socket that systemd kept over a restart waits for the storage to be open, in milliseconds; after
+/// that it is answered 503 meanwhile.
+pub const HANDED_WAIT_MS_MAX: u64 = 5_000;
 /// Longest status that systemd is told, in bytes; a longer one is cut.
 pub const NOTIFY_STATUS_BYTES_MAX: usize = 512;
 /// How long telling systemd something may take, in milliseconds; after that it is not told.

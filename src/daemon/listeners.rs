@@ -57,6 +57,8 @@ pub(super) struct Listeners {
     pub(super) own: Vec<SocketAddr>,
     /// Whether other machines reach one of them.
     pub(super) public: bool,
+    /// Whether systemd listens on them, also while there is no daemon.
+    pub(super) handed: bool,
 }
 
 impl Listeners {
@@ -78,13 +80,14 @@ impl Listeners {
                 _ => return Err(HandedError::Name { name }.into()),
             }
         }
-        if all.is_empty() {
+        let handed = !all.is_empty();
+        if !handed {
             all.push(Listener::bind(&api.listen).await?);
         }
         let own: Vec<_> = all.iter().filter_map(Listener::tcp_address).collect();
         let address = all.iter().map(Listener::address).collect::<Vec<_>>().join(", ");
         let public = own.iter().any(|address| !Listen::Tcp(*address).is_local());
-        Ok(Self { all, address, own, public })
+        Ok(Self { all, address, own, public, handed })
     }
 }
 

@@ -35,7 +35,7 @@ use crate::config::Config;
 use crate::deliver::{CourierError, HttpCourier, OwnListeners};
 use crate::dispatch::{self, Dispatcher};
 use crate::front::{BindError, Serving};
-use crate::limits::{GENERATION_BYTES_MAX, IN_FLIGHT_TOTAL_MAX};
+use crate::limits::{GENERATION_BYTES_MAX, HANDED_WAIT_MS_MAX, IN_FLIGHT_TOTAL_MAX};
 use crate::model::roster::Roster;
 use crate::observe::Metrics;
 use crate::outbox::{OpenError, Opened, Outbox, OutboxOptions, RealDisk};
@@ -115,7 +115,7 @@ impl Daemon {
         let DaemonOptions { clock, seed, config_file, service } = options;
         let Service { notifier, watchdog, sockets } = service;
         let teller = Teller::new(notifier);
-        let Listeners { all: listeners, address, own, public } = Listeners::open(&config.api, sockets).await?;
+        let Listeners { all: listeners, address, own, public, handed } = Listeners::open(&config.api, sockets).await?;
         let own = OwnListeners::from_iter(own);
         let courier = Arc::new(HttpCourier::new(config.endpoints.values(), Arc::clone(&clock), own)?);
         let (roster, metrics, readiness) = (Roster::shared(), Metrics::shared(), Arc::new(Readiness::default()));
@@ -135,8 +135,20 @@ impl Daemon {
             reloads: reloads.clone(),
         });
         let on_api = Serving { shutdown: hang_up.clone(), tracker: serving.clone() };
+        // Whoever has waited over a restart is not to be turned away only because the storage is not open yet.
+        let opened_at_last = CancellationToken::new();
+        let patience_ms = if handed { HANDED_WAIT_MS_MAX } else { 0 };
         for listener in listeners {
-            serving.spawn(api::serve(listener, Arc::clone(&front), on_api.clone()));
+            let patience = clock.sleep_until(clock.mono().plus_ms(patience_ms));
+            let (opened, front, on_api) = (opened_at_last.clone(), Arc::clone(&front), on_api.clone());
+            serving.spawn(async move {
+                tokio::select! {
+                    () = opened.cancelled() => {}
+                    () = on_api.shutdown.cancelled() => {}
+                    () = patience => {}
+                }
+                api::serve(listener, front, on_api).await;
+            });
         }
         // If this fails, dropping the guard ends the front again.
         let guard = hang_up.clone().drop_guard();
@@ -168,6 +180,7 @@ impl Daemon {
             clock: Arc::clone(&clock),
         };
         readiness.set_ready(Core { outbox: outbox.clone(), control: running.control.clone() });
+        opened_at_last.cancel();
         metrics.ready.set(1);
         metrics.config_loaded(clock.wall());
         let dir = config.storage.dir.display();

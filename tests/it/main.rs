@@ -27,5 +27,6 @@ mod room;
 mod routing;
 mod sim;
 mod store;
+mod systemd;
 mod telling;
 mod wire;
