@@ -24,6 +24,7 @@
 //! | [`wheel`], [`policy`] | the timing wheel; routing, retry schedule, the meaning of answers; pure |
 //! | [`config`] | the TOML file, checked |
 //! | [`observe`] | one struct a happening: log line and metric |
+//! | [`systemd`] | what systemd is told, and what it hands over |
 //! | [`outbox`], [`deliver`] | the durable store, the only place that names its engine; one job, one attempt |
 //! | [`schedule`] | who goes next; pure |
 //! | [`dispatch`] | job, attempt, outcome, outbox, and the schedule again |
@@ -47,4 +48,5 @@ pub mod outbox;
 pub mod policy;
 pub mod schedule;
 pub mod signature;
+pub mod systemd;
 pub mod wheel;

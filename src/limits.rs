@@ -259,6 +259,28 @@ pub const RELOADS_WAITING_MAX: usize = 16;
 /// next start.
 pub const DRAIN_MS_MAX: u64 = 25_000;
 
+/// Most sockets that systemd may hand over.
+pub const HANDED_SOCKETS_MAX: usize = 16;
+/// How long who connects to a socket that systemd kept over a restart waits for the storage to be open, in milliseconds; after
+/// that it is answered 503 meanwhile.
+pub const HANDED_WAIT_MS_MAX: u64 = 5_000;
+/// Longest status that systemd is told, in bytes; a longer one is cut.
+pub const NOTIFY_STATUS_BYTES_MAX: usize = 512;
+/// How long telling systemd something may take, in milliseconds; after that it is not told.
+pub const NOTIFY_MS_MAX: u64 = 1_000;
+/// Time between two refreshed states that systemd is told where it does not watch, in milliseconds.
+pub const NOTIFY_REFRESH_MS: u64 = 10_000;
+/// How much longer a start that opens its storage asks systemd to wait each time, in milliseconds …
+pub const OPENING_EXTENSION_MS: u64 = 30_000;
+/// … and for how long it goes on asking; then systemd gives the start up.
+pub const OPENING_EXTENDED_MS_MAX: u64 = 30 * 60 * 1000;
+/// How long the writer and the dispatcher may take to answer `GET /healthz`, in milliseconds; then it is answered 503.
+pub const HEALTH_MS_MAX: u64 = 5_000;
+/// How long such an answer holds, in milliseconds: however many ask, the parts are asked no more often.
+pub const HEALTH_FRESH_MS: u64 = 1_000;
+/// Most heartbeats that wait for the outbox's writer; further ones wait with whoever asks.
+pub const HEARTBEATS_MAX: usize = 16;
+
 const _: () = {
     // The largest row of each kind must fit one stored value.
     let head = EVENT_ID_BYTES_MAX

@@ -45,9 +45,21 @@ POST /v1/reload                  read the config anew
 GET  /healthz  /readyz  /metrics
 ";
 
-/// `GET /healthz`
-pub(super) fn healthz() -> Answer {
-    json(StatusCode::OK, &Shown { status: "ok", reason: None, damaged: Vec::new() })
+/// `GET /healthz`: whether the outbox's writer and the dispatcher answer. A daemon that opens its storage, or stops, is alive.
+pub(super) async fn healthz(api: &Api) -> Answer {
+    let settled = matches!(api.readiness.phase(), Phase::Opening | Phase::Draining);
+    let pulse = match api.core() {
+        Ok(core) if !settled => core.control.recent_pulse().await.map(drop),
+        _ => Ok(()),
+    };
+    match pulse {
+        Ok(()) => json(StatusCode::OK, &Shown { status: "ok", reason: None, damaged: Vec::new() }),
+        Err(silent) => {
+            let reason = silent.to_string();
+            let shown = Shown { status: "hanging", reason: Some(&reason), damaged: Vec::new() };
+            json(StatusCode::SERVICE_UNAVAILABLE, &shown)
+        }
+    }
 }
 
 /// `GET /readyz`

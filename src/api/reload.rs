@@ -58,6 +58,12 @@ pub enum ReloadError {
         /// Names met, with the new ones.
         met: usize,
     },
+    /// Nobody would be asked any more who they are.
+    #[error(
+        "[api] has no token any more, and systemd hands over a socket that other machines can reach: everyone who does might send, \
+         read and replay; keep a token, or have the socket unit listen on a loopback address or a unix socket"
+    )]
+    Unguarded,
     /// Some file hangs.
     #[error(
         "reading the config and the files that it names took longer than {} s; is one of them on a file system that hangs, \

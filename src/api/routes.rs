@@ -154,7 +154,7 @@ where
         health::admit(api, posts)?;
     }
     match route {
-        Route::Healthz => Ok(health::healthz()),
+        Route::Healthz => Ok(health::healthz(api).await),
         Route::Readyz => Ok(health::readyz(api)),
         Route::Metrics => Ok(health::metrics(api).await),
         Route::Index => Ok(health::index()),

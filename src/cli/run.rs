@@ -9,7 +9,9 @@ use super::failure::{EXIT_USAGE, Failure, Outcome};
 use super::logging::{self, LogFormat};
 use super::{block_on_all_threads, tell};
 use crate::config::{Config, process_env};
-use crate::daemon::{self, Ended};
+use crate::daemon::{self, Ended, StartError};
+use crate::systemd::Service;
+use crate::systemd::notify::Notice;
 
 /// Run the daemon in the foreground
 #[derive(Debug, Args)]
@@ -36,7 +38,15 @@ stopped at once, or failed; 2 the config is wrong.";
 
 pub(super) fn run(args: &RunArgs) -> Outcome {
     logging::start(args.log)?;
+    // Before there is a second thread, which might look at the environment.
+    let (service, taken) = Service::take();
+    let refuse = |why: &str| service.notifier.tell(&[Notice::Status(&format!("the start failed: {why}"))]);
+    if let Err(error) = taken {
+        refuse(&error.to_string());
+        return Err(Failure::usage(error));
+    }
     let config = Config::load(&args.config, &process_env).map_err(|errors| {
+        refuse(errors.lines().next().as_deref().unwrap_or("the config is wrong"));
         tell(&errors.to_string());
         Failure::silent(EXIT_USAGE)
     })?;
@@ -44,7 +54,7 @@ pub(super) fn run(args: &RunArgs) -> Outcome {
         tracing::warn!("{warning}");
     }
     block_on_all_threads(async {
-        match daemon::run_until_signalled(Arc::new(config), args.config.clone()).await {
+        match daemon::run_until_signalled(Arc::new(config), args.config.clone(), service).await {
             Ok(Ended::InOrder) => Ok(()),
             Ok(Ended::AtOnce) => {
                 Err(Failure::failed("stopped at once; what was under way is pending at the next start"))
@@ -52,6 +62,8 @@ pub(super) fn run(args: &RunArgs) -> Outcome {
             Ok(Ended::Broken) => {
                 Err(Failure::failed("a part of webhookd failed; what was accepted is pending at the next start"))
             }
+            // A new start would meet the same.
+            Err(error @ StartError::Handed(_)) => Err(Failure::usage(error)),
             Err(error) => Err(Failure::from(anyhow::Error::new(error))),
         }
     })

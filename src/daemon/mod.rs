@@ -1,18 +1,22 @@
 //! The composition root: builds the parts, starts them in order, and stops them in the opposite one.
 //!
-//! Start: bind the API (a port in use is known before the outbox is touched) and serve it, not ready yet; open the outbox and
+//! Start: bind the API, or take the sockets that systemd hands over (a port in use is known before the outbox is touched), and serve it, not ready yet; open the outbox and
 //! put what is pending on the schedule; start the dispatcher; ready. Stop: take no more requests and start no more attempts; wait for those under way,
 //! within a deadline; write, sync and close the outbox. What was not finished is pending again at the next start.
 //!
 //! | file | job |
 //! |---|---|
 //! | `certificates` | those of the listeners, watched |
+//! | `listeners` | where the API is served |
 //! | `reload` | another config in the place of the one in force |
 //! | `signals` | runs until it is told to stop |
+//! | `telling` | what systemd is told, and whether the parts live |
 
 mod certificates;
+mod listeners;
 mod reload;
 mod signals;
+mod telling;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,21 +25,26 @@ use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use self::listeners::HandedError;
 pub use self::signals::{Ended, run_until_signalled};
 
 use self::certificates::Certificates;
+use self::listeners::Listeners;
 use self::reload::Reloader;
-use crate::api::{self, Core, Parts, Readiness, Reloads, Snapshots};
+use self::telling::{Teller, Watch};
+use crate::api::{Core, Parts, Readiness, Reloads, Snapshots};
 use crate::clock::{SharedClock, SystemClock};
 use crate::config::Config;
 use crate::deliver::{CourierError, HttpCourier, OwnListeners};
 use crate::dispatch::{self, Dispatcher};
-use crate::front::{BindError, Connections, Listener, Places, Serving, TlsError};
+use crate::front::{BindError, Connections, Places, Serving, TlsError};
 use crate::limits::{CONNECTIONS_DEFAULT, CONNECTIONS_PER_ADDRESS_DEFAULT, GENERATION_BYTES_MAX, IN_FLIGHT_TOTAL_MAX};
 use crate::model::roster::Roster;
 use crate::observe::Metrics;
 use crate::outbox::{OpenError, Opened, Outbox, OutboxOptions, RealDisk};
 use crate::schedule::Schedule;
+use crate::systemd::Service;
+use crate::systemd::notify::Notifier;
 
 /// What a daemon is started with beside its config. A test may put its own in the place of the machine's.
 #[derive(Debug)]
@@ -46,11 +55,13 @@ pub struct DaemonOptions {
     pub seed: u64,
     /// The file that the config was read from, to be read again by a reload; `None`: there is none.
     pub config_file: Option<PathBuf>,
+    /// What systemd gave, where it did.
+    pub service: Service,
 }
 
 impl Default for DaemonOptions {
     fn default() -> Self {
-        Self { clock: SystemClock::shared(), seed: fastrand::u64(..), config_file: None }
+        Self { clock: SystemClock::shared(), seed: fastrand::u64(..), config_file: None, service: Service::default() }
     }
 }
 
@@ -63,6 +74,9 @@ pub enum StartError {
     /// The certificate of the API's listener.
     #[error("[api] tls: {0}")]
     Tls(#[from] TlsError),
+    /// A socket that systemd hands over.
+    #[error(transparent)]
+    Handed(#[from] HandedError),
     /// The data folder.
     #[error(transparent)]
     Outbox(#[from] OpenError),
@@ -95,6 +109,7 @@ pub struct Daemon {
     readiness: Arc<Readiness>,
     metrics: Arc<Metrics>,
     reloads: Reloads,
+    teller: Teller,
 }
 
 impl Daemon {
@@ -103,13 +118,15 @@ impl Daemon {
     /// # Errors
     /// See [`StartError`]; nothing runs then.
     pub async fn start(config: Arc<Config>, options: DaemonOptions) -> Result<Self, StartError> {
-        let DaemonOptions { clock, seed, config_file } = options;
-        let listener = Listener::bind(&config.api.listen).await?;
+        let DaemonOptions { clock, seed, config_file, service } = options;
+        let Service { notifier, watchdog, sockets } = service;
+        let teller = Teller::new(notifier);
         let (roster, metrics, readiness) = (Roster::shared(), Metrics::shared(), Arc::new(Readiness::default()));
         let certificates = Certificates::new(&config, &clock, &metrics)?;
         let tls = certificates.api();
-        let address = address(&listener, tls.is_some());
-        let own = OwnListeners::from_iter(listener.tcp_address());
+        let listeners = Listeners::open(&config.api, sockets).await?;
+        let (address, public) = (listeners.address(tls.is_some()), listeners.are_public());
+        let own = OwnListeners::from_iter(listeners.tcp_addresses());
         let courier = Arc::new(HttpCourier::new(config.endpoints.values(), Arc::clone(&clock), own)?);
         // Numbers in the order of the config, which is the order that answers name them in.
         for name in config.endpoints.keys() {
@@ -129,10 +146,14 @@ impl Daemon {
         let places = Places { all: CONNECTIONS_DEFAULT, per_address: CONNECTIONS_PER_ADDRESS_DEFAULT };
         let connections = Connections::new("api", places, Arc::clone(&metrics));
         let on_api = Serving { shutdown: hang_up.clone(), tracker: serving.clone(), connections, tls };
-        serving.spawn(api::serve(listener, Arc::clone(&front), on_api));
+        let opened_at_last = CancellationToken::new();
+        listeners.serve(&front, &on_api, &clock, &opened_at_last);
         // If this fails, dropping the guard ends the front again.
         let guard = hang_up.clone().drop_guard();
-        let (opened, schedule) = open_outbox(&config, &clock, &roster, &metrics).await?;
+        let (opened, schedule) = tokio::select! {
+            opened = open_outbox(&config, &clock, &roster, &metrics) => opened?,
+            never = teller.opening(&clock) => match never {},
+        };
         guard.disarm();
         let Opened { outbox, news, endpoints } = opened;
         let pending = schedule.total_pending();
@@ -147,7 +168,17 @@ impl Daemon {
             seed,
         };
         let running = dispatcher.start(config.endpoints.values(), &endpoints, stop.clone(), &dispatching);
+        let endpoints_count = config.endpoints.len();
+        let control = running.control.clone();
+        let watch = Watch {
+            teller: teller.clone(),
+            watchdog,
+            control,
+            readiness: Arc::clone(&readiness),
+            clock: Arc::clone(&clock),
+        };
         readiness.set_ready(Core { outbox: outbox.clone(), control: running.control.clone() });
+        opened_at_last.cancel();
         metrics.ready.set(1);
         metrics.config_loaded(clock.wall());
         let dir = config.storage.dir.display();
@@ -163,8 +194,13 @@ impl Daemon {
             outbox: outbox.clone(),
             front,
             certificates,
+            teller: teller.clone(),
+            public,
         };
         serving.spawn(reloader.run(asked, stop.clone()));
+        // First that it is ready, then that it lives.
+        teller.ready(endpoints_count, pending);
+        serving.spawn(watch.run(hang_up.clone()));
         let (drained, dispatcher_ended) = (running.drained, running.ended);
         Ok(Self {
             address,
@@ -178,10 +214,11 @@ impl Daemon {
             readiness,
             metrics,
             reloads,
+            teller,
         })
     }
 
-    /// Where the API listens: `http://…`, `https://…` or `unix:…`, with the port that was really bound.
+    /// Where the API listens: `http://…`, `https://…` or `unix:…`, with the port that was really bound; several with commas between.
     #[must_use]
     pub fn api_address(&self) -> &str {
         &self.address
@@ -191,6 +228,11 @@ impl Daemon {
     #[must_use]
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
+    }
+
+    /// The way to systemd.
+    fn notifier(&self) -> Notifier {
+        self.teller.notifier()
     }
 
     /// Asks for the config to be read anew, as SIGHUP does. What comes of it is in the log.
@@ -212,6 +254,7 @@ impl Daemon {
     /// While attempts are under way the API still answers: that it is draining, 503 to what would change something, and
     /// what became of the events.
     pub async fn stop(self, drain_ms: u64) {
+        self.teller.stopping();
         self.readiness.set_draining();
         self.metrics.ready.set(0);
         self.stop.cancel();
@@ -231,15 +274,6 @@ impl Daemon {
         self.hang_up.cancel();
         self.outbox.close().await;
         tracing::info!("stopped");
-    }
-}
-
-/// Where a listener stands, as `--api` takes it.
-fn address(listener: &Listener, tls: bool) -> String {
-    let address = listener.address();
-    match address.strip_prefix("http://") {
-        Some(authority) if tls => format!("https://{authority}"),
-        _ => address,
     }
 }
 

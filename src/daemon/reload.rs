@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::certificates::Certificates;
+use super::telling::Teller;
 use crate::api::{ReloadAsk, ReloadError, Reloaded, Snapshots};
 use crate::clock::{SharedClock, UnixMs};
 use crate::config::{Changes, Config, Storage, process_env};
@@ -45,6 +46,9 @@ pub(super) struct Reloader {
     pub(super) outbox: Outbox,
     pub(super) front: Arc<Snapshots>,
     pub(super) certificates: Certificates,
+    pub(super) teller: Teller,
+    /// Whether other machines reach the API, wherever the config says that it listens.
+    pub(super) public: bool,
 }
 
 /// A config that can be put in force, with what was made for it.
@@ -72,6 +76,7 @@ impl Reloader {
                 }
             };
             let Some(ask) = ask else { return };
+            self.teller.reloading();
             let prepared = tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
@@ -81,9 +86,11 @@ impl Reloader {
                 Ok((file, prepared)) => self.apply(&file, prepared).await,
                 Err(error) => Err(error),
             };
-            if let Err(error) = &outcome {
-                ConfigRefused { faults: &error.lines() }.tell(&self.metrics);
+            let faults = outcome.as_ref().err().map(ReloadError::lines);
+            if let Some(faults) = &faults {
+                ConfigRefused { faults }.tell(&self.metrics);
             }
+            self.teller.reloaded(faults.as_ref().map(|faults| faults.first().map_or("", String::as_str)));
             if let Some(reply) = ask.reply {
                 // Whoever asked may have gone away; it is in the log.
                 let _ = reply.send(outcome);
@@ -101,6 +108,9 @@ impl Reloader {
         };
         let (config, changes) = self.config.renewed(next);
         check_names(&self.roster, &config, &changes)?;
+        if self.public && config.api.tokens.is_empty() {
+            return Err(ReloadError::Unguarded);
+        }
         let courier = self.courier.prepare(config.endpoints.values())?;
         let tls = self.certificates.prepare(&config)?;
         Ok((file, Prepared { config, changes, courier, tls }))
@@ -197,6 +207,7 @@ mod tests {
             clock: Arc::new(ManualHandle(Arc::clone(&clock))),
             seed: 1,
             config_file: Some(dir.path().join("webhookd.toml")),
+            service: crate::systemd::Service::default(),
         };
         let daemon = Daemon::start(Arc::new(config(dir.path(), ENDPOINT)), options).await.unwrap();
         let good = std::fs::read_to_string(dir.path().join("webhookd.toml")).unwrap();

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::account::{Account, rules};
 use super::control::{Ask, Switch};
 use super::health::{BreakerHealth, EndpointHealth};
+use super::liveness::Pulse;
 use super::run::Task;
 use crate::config::Endpoint;
 use crate::deliver::Courier;
@@ -22,6 +23,9 @@ impl<C: Courier> Task<C> {
                 self.set_gauges(&all);
                 let _ = reply.send(all);
             }
+            Ask::Pulse { reply } => {
+                let _ = reply.send(self.pulse());
+            }
             Ask::Reload { endpoints, reply } => {
                 self.reload(endpoints);
                 let _ = reply.send(());
@@ -30,6 +34,16 @@ impl<C: Courier> Task<C> {
                 self.switch(endpoint, to);
                 let _ = reply.send(self.health(endpoint));
             }
+        }
+    }
+
+    fn pulse(&self) -> Pulse {
+        let open = |no: &&EndpointNo| self.schedule.breaker(**no).is_some_and(|(phase, _)| phase.word() == "open");
+        Pulse {
+            endpoints: self.accounts.len(),
+            pending: self.schedule.total_pending(),
+            in_flight: self.schedule.total_in_flight(),
+            breakers_open: self.accounts.keys().filter(open).count(),
         }
     }
 

@@ -7,6 +7,7 @@ use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 
 use super::health::EndpointHealth;
+use super::liveness::{LastHeard, Pulse};
 use crate::config::Endpoint;
 use crate::model::roster::{EndpointNo, Roster};
 use crate::outbox::Outbox;
@@ -19,6 +20,8 @@ pub struct Control {
     pub(super) roster: Arc<Roster>,
     /// How many endpoints were switched off, by their answers, and are not known to be stored so.
     pub(super) unstored: Arc<AtomicUsize>,
+    /// What was heard when it was last asked whether the parts live.
+    pub(super) last_heard: Arc<LastHeard>,
 }
 
 /// Why a wish was not granted.
@@ -47,6 +50,8 @@ pub(super) enum Switch {
 pub(super) enum Ask {
     /// How all endpoints are doing.
     Health { reply: oneshot::Sender<Vec<EndpointHealth>> },
+    /// Whether it lives, and how much there is to do.
+    Pulse { reply: oneshot::Sender<Pulse> },
     /// Another config.
     Reload { endpoints: Vec<Arc<Endpoint>>, reply: oneshot::Sender<()> },
     /// An endpoint is held, or let go.
@@ -104,6 +109,12 @@ impl Control {
     pub async fn reload(&self, endpoints: Vec<Arc<Endpoint>>) -> Result<(), ControlError> {
         let (reply, answer) = oneshot::channel();
         self.asks.send(Ask::Reload { endpoints, reply }).await.map_err(|_| ControlError::Unavailable)?;
+        answer.await.map_err(|_| ControlError::Unavailable)
+    }
+
+    pub(super) async fn ask_pulse(&self) -> Result<Pulse, ControlError> {
+        let (reply, answer) = oneshot::channel();
+        self.asks.send(Ask::Pulse { reply }).await.map_err(|_| ControlError::Unavailable)?;
         answer.await.map_err(|_| ControlError::Unavailable)
     }
 

@@ -14,6 +14,7 @@
 //! | `answers` | what it answers operators |
 //! | `account` | what is known of each endpoint, and what of it outlives a restart |
 //! | `health` | how each endpoint is doing |
+//! | `liveness` | whether the writer and the task answer |
 //! | `report` | what happens, told as operational events |
 //! | `control` | what operators may ask |
 
@@ -23,6 +24,7 @@ mod attempt;
 mod control;
 mod decide;
 mod health;
+mod liveness;
 mod report;
 mod run;
 mod start;
@@ -31,4 +33,5 @@ mod tests;
 
 pub use control::{Control, ControlError};
 pub use health::{BreakerHealth, EndpointHealth, LastError};
+pub use liveness::{Pulse, Silent};
 pub use start::{Dispatcher, Running, admit, blocking, recover};

@@ -11,6 +11,7 @@ use tokio_util::task::TaskTracker;
 use super::account::{Account, Now, rules};
 use super::attempt::Workshop;
 use super::control::Control;
+use super::liveness::LastHeard;
 use super::report::Reporter;
 use super::run::{Inputs, Task};
 use crate::clock::SharedClock;
@@ -92,6 +93,7 @@ impl<C: Courier> Dispatcher<C> {
             outbox: self.outbox.clone(),
             roster: Arc::clone(&self.roster),
             unstored: Arc::clone(&unstored),
+            last_heard: LastHeard::new(Arc::clone(&self.clock)),
         };
         let drained = CancellationToken::new();
         let workshop = Workshop {

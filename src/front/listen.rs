@@ -1,4 +1,4 @@
-//! Listeners: TCP and unix sockets, bound with one clear line when it does not work.
+//! Listeners: TCP and unix sockets, bound with one clear line when it does not work, or handed over by systemd.
 
 use std::fmt;
 use std::io;
@@ -10,6 +10,7 @@ use thiserror::Error;
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 
 use crate::config::Listen;
+use crate::systemd::sockets::Handed;
 
 /// Owner and group may connect to a unix socket, nobody else.
 const SOCKET_MODE: u32 = 0o660;
@@ -111,6 +112,23 @@ impl Listener {
                 remove_stale(path, listen).await?;
                 let (listener, file) = bind_unix(path).map_err(|error| BindError::new(listen, error))?;
                 Ok(Self::Unix(listener, Some(file)))
+            }
+        }
+    }
+
+    /// Takes a socket that systemd has bound, and keeps: a unix socket's file is left where it is.
+    ///
+    /// # Errors
+    /// Where the system does not let it be waited for.
+    pub fn handed(socket: Handed) -> io::Result<Self> {
+        match socket {
+            Handed::Tcp(listener) => {
+                listener.set_nonblocking(true)?;
+                Ok(Self::Tcp(TcpListener::from_std(listener)?))
+            }
+            Handed::Unix(listener) => {
+                listener.set_nonblocking(true)?;
+                Ok(Self::Unix(UnixListener::from_std(listener)?, None))
             }
         }
     }

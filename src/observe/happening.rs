@@ -567,3 +567,35 @@ impl ConfigRefused<'_> {
         tracing::error!(faults = self.faults.len(), "the config was not reloaded; the one before it stays in force");
     }
 }
+
+/// A part that everything depends on does not answer whether it lives.
+#[derive(Debug)]
+pub struct PartSilent<'a> {
+    /// Which one, as a sentence.
+    pub part: &'a str,
+    /// Within which time it ought to have, in milliseconds.
+    pub within_ms: u64,
+    /// Whether systemd watches, and kills the process for it.
+    pub killed: bool,
+}
+
+impl PartSilent<'_> {
+    /// Tells it.
+    pub fn tell(&self) {
+        let Self { part, within_ms, killed } = *self;
+        let then =
+            if killed { "systemd is not told that webhookd is alive, and restarts it soon" } else { "restart it" };
+        tracing::error!(within_ms, "{part}: does a disk hang? What was accepted is in the outbox; {then}");
+    }
+}
+
+/// The parts that did not answer do so again.
+#[derive(Debug)]
+pub struct PartsAnswerAgain;
+
+impl PartsAnswerAgain {
+    /// Tells it.
+    pub fn tell(&self) {
+        tracing::info!("the outbox's writer and the dispatcher answer again");
+    }
+}

@@ -125,7 +125,7 @@ pub use room::Condition;
 
 use crate::clock::{MonoMs, SharedClock};
 use crate::config::{self, Durability};
-use crate::limits::{SCHEDULE_QUEUE_MAX, WRITER_QUEUE_BYTES_MAX, WRITER_QUEUE_MAX};
+use crate::limits::{HEARTBEATS_MAX, SCHEDULE_QUEUE_MAX, WRITER_QUEUE_BYTES_MAX, WRITER_QUEUE_MAX};
 use crate::model::delivery::{DeliveryRef, EventRef, Settlement};
 use crate::model::endpoint::EndpointRecord;
 use crate::model::event::{Event, NewEvent};
@@ -216,6 +216,8 @@ struct Inner {
     notes: Arc<Notes>,
     /// Bytes of events that may wait for the writer.
     waiting_bytes: Arc<Semaphore>,
+    /// Heartbeats that may wait for the writer.
+    heartbeats: Arc<Semaphore>,
     /// Whether events are taken.
     room: Arc<Room>,
     readers: Arc<Readers>,
@@ -298,9 +300,21 @@ impl Outbox {
             })
             .map_err(engine)?;
         let waiting_bytes = Arc::new(Semaphore::new(WRITER_QUEUE_BYTES_MAX));
+        let heartbeats = Arc::new(Semaphore::new(HEARTBEATS_MAX));
         let writer = Mutex::new(Some(thread));
-        let inner =
-            Inner { store, commands, outcomes, clock, notes, waiting_bytes, room, readers, writer, writer_ended };
+        let inner = Inner {
+            store,
+            commands,
+            outcomes,
+            clock,
+            notes,
+            waiting_bytes,
+            heartbeats,
+            room,
+            readers,
+            writer,
+            writer_ended,
+        };
         Ok(Opened { outbox: Self { inner: Arc::new(inner) }, news: told, endpoints })
     }
 
@@ -410,6 +424,18 @@ impl Outbox {
         if self.inner.commands.send(Command::Configure { settings, reply }).await.is_ok() {
             let _ = answer.await;
         }
+    }
+
+    /// Returns once the writer has been through everything that was handed in before, whatever the disk said to that. How long
+    /// that may take is up to who asks.
+    ///
+    /// # Errors
+    /// [`AcceptError::Failed`] where the outbox is closed.
+    pub async fn heartbeat(&self) -> Result<(), AcceptError> {
+        let permit = Arc::clone(&self.inner.heartbeats).acquire_owned().await.map_err(|_| AcceptError::Failed)?;
+        let (reply, answer) = oneshot::channel();
+        self.inner.commands.send(Command::Heartbeat { reply, permit }).await.map_err(|_| AcceptError::Failed)?;
+        answer.await.map_err(|_| AcceptError::Failed)
     }
 
     /// Writes what waits, makes it durable and closes the files. Whoever asks for something afterwards is refused.

@@ -50,6 +50,11 @@ pub(super) enum Command {
         settings: StorageSettings,
         reply: oneshot::Sender<()>,
     },
+    /// Whether the writer gets through its work. The permit is free again once it has answered.
+    Heartbeat {
+        reply: oneshot::Sender<()>,
+        permit: tokio::sync::OwnedSemaphorePermit,
+    },
     Stop {
         reply: oneshot::Sender<()>,
     },
@@ -173,7 +178,7 @@ impl Writer {
         queues: &mut Queues,
     ) -> Option<Option<oneshot::Sender<()>>> {
         let (mut accepts, mut replays) = (Vec::new(), Vec::new());
-        let (mut stores, mut configured) = (Vec::new(), Vec::new());
+        let (mut stores, mut configured, mut heartbeats) = (Vec::new(), Vec::new(), Vec::new());
         let (mut events, mut stop) = (0, None);
         let mut next = first.or_else(|| queues.commands.try_recv().ok());
         while let Some(command) = next {
@@ -188,6 +193,7 @@ impl Writer {
                     self.options.adopt(settings);
                     configured.push(reply);
                 }
+                Command::Heartbeat { reply, permit } => heartbeats.push((reply, permit)),
                 Command::Stop { reply } => stop = Some(Some(reply)),
             }
             let full = events >= COMMIT_EVENTS_MAX || stop.is_some();
@@ -223,6 +229,10 @@ impl Writer {
             for reply in configured {
                 let _ = reply.send(());
             }
+        }
+        // Last: everything that came with them has been done, or refused. What the disk says to it does not matter here.
+        for (reply, _permit) in heartbeats {
+            let _ = reply.send(());
         }
         stop
     }

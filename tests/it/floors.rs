@@ -12,6 +12,7 @@ const FLOORS: &[&[&str]] = &[
     &["wheel", "policy"],
     &["config"],
     &["observe"],
+    &["systemd"],
     &["outbox", "deliver"],
     &["schedule"],
     &["dispatch"],

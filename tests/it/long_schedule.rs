@@ -48,7 +48,8 @@ impl Inside {
         let clock = ManualClock::at(START);
         let handle = Arc::new(ManualHandle(Arc::clone(&clock)));
         let daemon =
-            block_on(Daemon::start(config, DaemonOptions { clock: handle, seed: 7, config_file: None })).unwrap();
+            block_on(Daemon::start(config, DaemonOptions { clock: handle, seed: 7, ..DaemonOptions::default() }))
+                .unwrap();
         let address = daemon.api_address().strip_prefix("http://").unwrap().to_owned();
         Self { clock, client: Client::tcp(address), daemon: Some(daemon), _dir: dir }
     }

@@ -27,6 +27,7 @@ mod room;
 mod routing;
 mod sim;
 mod store;
+mod systemd;
 mod telling;
 mod tls;
 mod wire;

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
 use std::net::TcpListener;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -244,6 +245,35 @@ impl Daemon {
     /// Starts the process with further arguments, and does not wait.
     pub(crate) fn spawn_with_arguments(&mut self, arguments: &[&str]) {
         self.launch(&[], arguments);
+    }
+
+    /// Starts the process as systemd does where it listens for it: with these sockets, at most two, as its descriptors from 3
+    /// on. `names` are theirs, with colons between. Does not wait.
+    pub(crate) fn spawn_with_sockets(&mut self, names: &str, sockets: Vec<OwnedFd>, environment: &[(&str, &str)]) {
+        assert!(self.child.is_none(), "one process at a time");
+        // Without `unsafe` a child gets descriptors as its standard ones alone; a shell moves them and becomes the daemon.
+        const MOVE: [&str; 2] = ["exec 3<&0 0</dev/null 1>&2", "exec 3<&0 4<&1 0</dev/null 1>&2"];
+        let count = sockets.len();
+        let script = format!("{}; LISTEN_PID=$$ exec \"$@\"", MOVE[count - 1]);
+        let mut sockets = sockets.into_iter();
+        let mut command = Command::new("sh");
+        command.args(["-c", &script, "sh", binary(), "run", "--config"]).arg(self.config());
+        command.current_dir(self.dir.path()).envs(environment.iter().copied());
+        command.env("LISTEN_FDS", count.to_string()).env("LISTEN_FDNAMES", names);
+        command.stdin(Stdio::from(sockets.next().expect("one socket at least")));
+        command.stdout(sockets.next().map_or(Stdio::null(), Stdio::from));
+        self.child = Some(command.stderr(self.open_log()).spawn().expect("sh starts"));
+    }
+
+    /// Starts the process through another program that becomes it: `words` are that one and its arguments. Does not wait.
+    pub(crate) fn spawn_through(&mut self, words: &[String], program: &Path, environment: &[(&str, &str)]) {
+        assert!(self.child.is_none(), "one process at a time");
+        let log = self.open_log();
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]).arg(program).args(["run", "--config"]).arg(self.config());
+        command.current_dir(self.dir.path()).envs(environment.iter().copied()).stdin(Stdio::null());
+        command.stdout(log.try_clone().expect("a second handle")).stderr(log);
+        self.child = Some(command.spawn().expect("the program starts"));
     }
 
     fn launch(&mut self, environment: &[(&str, &str)], arguments: &[&str]) {
