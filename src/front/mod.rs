@@ -6,7 +6,7 @@
 //!
 //! | file | job |
 //! |---|---|
-//! | `listen` | binds TCP and unix sockets |
+//! | `listen` | binds TCP and unix sockets, or takes those of systemd |
 //! | `serve` | accepts connections and drives each in a task |
 //! | `peer` | who is at the other end |
 //! | `wire` | closing gently, and never waiting without end |
