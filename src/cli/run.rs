@@ -34,7 +34,10 @@ Examples:
 SIGTERM and Ctrl-C stop it: it takes no more events, lets attempts under way end, and exits with 0. A second one stops it \
 at once; nothing that was accepted is lost either way. SIGHUP makes it read its config anew, as `webhookd reload` does; a \
 config with faults changes nothing. Exit codes: 1 it could not start, was \
-stopped at once, or failed; 2 the config is wrong.";
+stopped at once, or failed; 2 the config is wrong, or a socket that systemd hands over.
+
+systemd is told how things stand (Type=notify, WatchdogSec=), and sockets with FileDescriptorName=api take the place of \
+`[api] listen`.";
 
 pub(super) fn run(args: &RunArgs) -> Outcome {
     logging::start(args.log)?;

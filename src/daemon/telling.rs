@@ -214,7 +214,76 @@ fn in_words(phase: Phase, pulse: &Pulse, fault: Option<&str>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::net::UnixDatagram;
+    use std::time::Duration;
+
     use super::*;
+    use crate::clock::{ManualClock, ManualHandle, UnixMs};
+
+    /// A teller, and the socket at which systemd would listen.
+    fn teller() -> (Teller, UnixDatagram, tempfile::TempDir) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("notify");
+        let socket = UnixDatagram::bind(&path).unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        (Teller::new(Notifier::from_env(&|_| Some(path.clone().into()))), socket, dir)
+    }
+
+    fn next(socket: &UnixDatagram) -> String {
+        let mut bytes = [0; 1024];
+        let len = socket.recv(&mut bytes).unwrap();
+        String::from_utf8(bytes[..len].to_vec()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn opening_asks_for_more_time_again_and_again_but_not_without_end() {
+        let (teller, socket, _dir) = teller();
+        let manual = ManualClock::at(UnixMs(1_700_000_000_000));
+        let clock: SharedClock = Arc::new(ManualHandle(Arc::clone(&manual)));
+        let mut opening = std::pin::pin!(teller.opening(&clock));
+        let mut asked_for_ms = 0;
+        let mut step = async || {
+            tokio::select! {
+                biased;
+                never = &mut opening => match never {},
+                () = std::future::ready(()) => next(&socket),
+            }
+        };
+        let first = step().await;
+        assert_eq!(first, "STATUS=opening the outbox\nEXTEND_TIMEOUT_USEC=30000000\n");
+        loop {
+            manual.advance_ms(OPENING_EXTENSION_MS / 3);
+            asked_for_ms += OPENING_EXTENSION_MS / 3;
+            let told = step().await;
+            assert!(told.starts_with("STATUS=opening the outbox, for "), "{told}");
+            if !told.contains("EXTEND_TIMEOUT_USEC=30000000\n") {
+                break;
+            }
+        }
+        assert_eq!(asked_for_ms, OPENING_EXTENDED_MS_MAX);
+    }
+
+    #[test]
+    fn nothing_but_the_drain_is_told_of_a_daemon_that_stops() {
+        let (teller, socket, _dir) = teller();
+        teller.ready(1, 2);
+        assert_eq!(next(&socket), "READY=1\nSTATUS=ready: 1 endpoint, 2 pending\n");
+        teller.reloading();
+        assert!(next(&socket).starts_with("RELOADING=1\n"));
+        teller.stopping();
+        assert!(next(&socket).starts_with("STOPPING=1\n"));
+        // What was under way ends now.
+        teller.reloaded(Some("a fault"));
+        teller.reloading();
+        let pulse = Pulse { endpoints: 1, pending: 2, in_flight: 2, breakers_open: 0 };
+        teller.alive(Phase::Ready, &pulse, true);
+        let expected = "WATCHDOG=1\nSTATUS=draining: 2 attempts under way, 2 pending for the next start\n";
+        assert_eq!(next(&socket), expected);
+        teller.alive(Phase::Draining, &pulse, true);
+        assert_eq!(next(&socket), "WATCHDOG=1\n", "what has not changed is not told again");
+        teller.silent(Silent::Both);
+        assert!(next(&socket).starts_with("STATUS=hanging: neither"));
+    }
 
     #[test]
     fn the_state_of_the_daemon_is_one_line() {

@@ -7,7 +7,7 @@
 //!
 //! | file | job |
 //! |---|---|
-//! | `listen` | binds TCP and unix sockets |
+//! | `listen` | binds TCP and unix sockets, or takes those of systemd |
 //! | `serve` | accepts connections, finds each a place or turns it away |
 //! | `connections`, `refusal` | the places, in all and for one address; what is told to who finds none |
 //! | `connection` | drives one connection to its end |

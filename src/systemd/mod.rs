@@ -17,7 +17,7 @@ use self::sockets::{HandedSocket, SocketsError};
 use self::watchdog::Watchdog;
 
 /// Looks up a variable of the environment.
-type Env<'a> = &'a dyn Fn(&str) -> Option<OsString>;
+pub type Env<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 
 /// What systemd gave this process.
 #[derive(Debug, Default)]

@@ -46,7 +46,8 @@ struct Way {
 
 impl Notifier {
     /// The way that `$NOTIFY_SOCKET` names. One that cannot be used is worth a warning and no more: the service works without.
-    pub(super) fn from_env(env: Env<'_>) -> Self {
+    #[must_use]
+    pub fn from_env(env: Env<'_>) -> Self {
         let Some(place) = env(NOTIFY_SOCKET).filter(|place| !place.is_empty()) else { return Self(None) };
         match Way::open(&place) {
             Ok(way) => Self(Some(Arc::new(way))),

@@ -12,6 +12,7 @@ mod campaign;
 mod cuts;
 mod eio;
 mod enospc;
+mod hang;
 mod load;
 mod mount;
 mod report;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -103,6 +104,13 @@ impl Mount {
         ["writes", "name_changes", "fsyncs", "fsyncs_of_directories"].into_iter().map(count).sum()
     }
 
+    /// Lets nothing that is asked of the disk come back, until the guard is dropped.
+    pub(super) fn hang(&self) -> Hung {
+        let server = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).unwrap();
+        kill_process(server, Signal::STOP).unwrap();
+        Hung(server)
+    }
+
     /// Keeps what is on the disk for a look at it.
     fn keep(&self) {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("power-failed-{}", self.name));
@@ -112,6 +120,15 @@ impl Mount {
             Ok(_) => eprintln!("the disk as it was in the end: {}", folder.display()),
             Err(error) => eprintln!("the disk could not be kept: {error}"),
         }
+    }
+}
+
+/// A disk that hangs. Whoever waits for it cannot even be killed before it goes on.
+pub(super) struct Hung(Pid);
+
+impl Drop for Hung {
+    fn drop(&mut self) {
+        let _ = kill_process(self.0, Signal::CONT);
     }
 }
 

@@ -161,7 +161,7 @@ def main():
     confine_files(writable)
     os.umask(int(keys["UMask"][-1], 8))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    limit = int(keys["LimitNOFILE"][-1])
+    limit = min(int(keys["LimitNOFILE"][-1]), resource.getrlimit(resource.RLIMIT_NOFILE)[1])
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
     libc = ctypes.CDLL(None, use_errno=True)
     assert keys["CapabilityBoundingSet"] == [""], "the empty set is what is done here"
