@@ -55,12 +55,18 @@ impl Config {
 
 impl Api {
     fn renewed(&self, next: Self, changes: &mut Changes) -> Self {
-        let Self { listen, body_bytes_max, mut tokens } = next;
+        let Self { listen, body_bytes_max, connections_max, connections_per_address_max, mut tokens } = next;
         if listen != self.listen {
             changes.needs_restart.push("api.listen");
         }
         if body_bytes_max != self.body_bytes_max {
             changes.settings.push("api.max_body");
+        }
+        if connections_max != self.connections_max {
+            changes.settings.push("api.max_connections");
+        }
+        if connections_per_address_max != self.connections_per_address_max {
+            changes.settings.push("api.max_connections_per_address");
         }
         if !same_tokens(&self.tokens, &tokens) {
             if tokens.is_empty() && !self.listen.is_local() {
@@ -70,7 +76,8 @@ impl Api {
                 changes.settings.push("api.token");
             }
         }
-        Self { listen: self.listen.clone(), body_bytes_max, tokens }
+        let listen = self.listen.clone();
+        Self { listen, body_bytes_max, connections_max, connections_per_address_max, tokens }
     }
 }
 

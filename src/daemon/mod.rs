@@ -6,9 +6,11 @@
 //!
 //! | file | job |
 //! |---|---|
+//! | `descriptors` | the limit of open files, and how many connections it allows |
 //! | `reload` | another config in the place of the one in force |
 //! | `signals` | runs until it is told to stop |
 
+mod descriptors;
 mod reload;
 mod signals;
 
@@ -19,6 +21,7 @@ use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use self::descriptors::raise_open_files;
 pub use self::signals::{Ended, run_until_signalled};
 
 use self::reload::Reloader;
@@ -27,8 +30,8 @@ use crate::clock::{SharedClock, SystemClock};
 use crate::config::Config;
 use crate::deliver::{CourierError, HttpCourier, OwnListeners};
 use crate::dispatch::{self, Dispatcher};
-use crate::front::{BindError, Connections, Listener, Places, Serving};
-use crate::limits::{CONNECTIONS_DEFAULT, CONNECTIONS_PER_ADDRESS_DEFAULT, GENERATION_BYTES_MAX, IN_FLIGHT_TOTAL_MAX};
+use crate::front::{BindError, Connections, Listener, Serving};
+use crate::limits::{GENERATION_BYTES_MAX, IN_FLIGHT_TOTAL_MAX};
 use crate::model::roster::Roster;
 use crate::observe::Metrics;
 use crate::outbox::{OpenError, Opened, Outbox, OutboxOptions, RealDisk};
@@ -118,9 +121,9 @@ impl Daemon {
             metrics: Arc::clone(&metrics),
             reloads: reloads.clone(),
         });
-        let places = Places { all: CONNECTIONS_DEFAULT, per_address: CONNECTIONS_PER_ADDRESS_DEFAULT };
-        let connections = Connections::new("api", places, Arc::clone(&metrics));
-        let on_api = Serving { shutdown: hang_up.clone(), tracker: serving.clone(), connections };
+        let connections = Connections::new("api", descriptors::places(&config), Arc::clone(&metrics));
+        let on_api =
+            Serving { shutdown: hang_up.clone(), tracker: serving.clone(), connections: Arc::clone(&connections) };
         serving.spawn(api::serve(listener, Arc::clone(&front), on_api));
         // If this fails, dropping the guard ends the front again.
         let guard = hang_up.clone().drop_guard();
@@ -154,6 +157,7 @@ impl Daemon {
             control: running.control,
             outbox: outbox.clone(),
             front,
+            connections,
         };
         serving.spawn(reloader.run(asked, stop.clone()));
         let (drained, dispatcher_ended) = (running.drained, running.ended);

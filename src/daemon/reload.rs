@@ -17,11 +17,13 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::descriptors;
 use crate::api::{ReloadAsk, ReloadError, Reloaded, Snapshots};
 use crate::clock::SharedClock;
 use crate::config::{Changes, Config, Storage, process_env};
 use crate::deliver::{self, HttpCourier};
 use crate::dispatch::Control;
+use crate::front::Connections;
 use crate::limits::{ENDPOINT_NAMES_MET_MAX, RELOAD_READ_MS_MAX};
 use crate::model::roster::Roster;
 use crate::observe::Metrics;
@@ -42,6 +44,7 @@ pub(super) struct Reloader {
     pub(super) control: Control,
     pub(super) outbox: Outbox,
     pub(super) front: Arc<Snapshots>,
+    pub(super) connections: Arc<Connections>,
 }
 
 /// A config that can be put in force, with what was made for it.
@@ -104,6 +107,7 @@ impl Reloader {
         self.control.reload(endpoints).await.map_err(|_| ReloadError::Stopping)?;
         self.outbox.configure(settings(&config.storage)).await;
         self.front.adopt(&config);
+        self.connections.set_places(descriptors::places(&config));
         let warnings = config.warnings.clone();
         self.config = config;
         ConfigReloaded { file, changes: &changes, warnings: &warnings, at: self.clock.wall() }.tell(&self.metrics);

@@ -172,3 +172,6 @@ impl Watch {
         self.set_for = at;
     }
 }
+
+#[cfg(test)]
+mod tests;
