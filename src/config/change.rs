@@ -57,12 +57,18 @@ impl Config {
 
 impl Api {
     fn renewed(&self, next: Self, changes: &mut Changes) -> Self {
-        let Self { listen, body_bytes_max, tls, mut tokens } = next;
+        let Self { listen, body_bytes_max, connections_max, connections_per_address_max, tls, mut tokens } = next;
         if listen != self.listen {
             changes.needs_restart.push("api.listen");
         }
         if body_bytes_max != self.body_bytes_max {
             changes.settings.push("api.max_body");
+        }
+        if connections_max != self.connections_max {
+            changes.settings.push("api.max_connections");
+        }
+        if connections_per_address_max != self.connections_per_address_max {
+            changes.settings.push("api.max_connections_per_address");
         }
         let tls = match (&self.tls, tls) {
             (Some(_), Some(next)) => {
@@ -85,7 +91,8 @@ impl Api {
                 changes.settings.push("api.token");
             }
         }
-        Self { listen: self.listen.clone(), body_bytes_max, tls, tokens }
+        let listen = self.listen.clone();
+        Self { listen, body_bytes_max, connections_max, connections_per_address_max, tls, tokens }
     }
 }
 

@@ -7,12 +7,14 @@
 //! | file | job |
 //! |---|---|
 //! | `certificates` | those of the listeners, watched |
+//! | `descriptors` | the limit of open files, and how many connections it allows |
 //! | `listeners` | where the API is served |
 //! | `reload` | another config in the place of the one in force |
 //! | `signals` | runs until it is told to stop |
 //! | `telling` | what systemd is told, and whether the parts live |
 
 mod certificates;
+mod descriptors;
 mod listeners;
 mod reload;
 mod signals;
@@ -25,6 +27,7 @@ use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use self::descriptors::raise_open_files;
 pub use self::listeners::HandedError;
 pub use self::signals::{Ended, run_until_signalled};
 
@@ -37,8 +40,8 @@ use crate::clock::{SharedClock, SystemClock};
 use crate::config::Config;
 use crate::deliver::{CourierError, HttpCourier, OwnListeners};
 use crate::dispatch::{self, Dispatcher};
-use crate::front::{BindError, Connections, Places, Serving, TlsError};
-use crate::limits::{CONNECTIONS_DEFAULT, CONNECTIONS_PER_ADDRESS_DEFAULT, GENERATION_BYTES_MAX, IN_FLIGHT_TOTAL_MAX};
+use crate::front::{BindError, Connections, Serving, TlsError};
+use crate::limits::{GENERATION_BYTES_MAX, IN_FLIGHT_TOTAL_MAX};
 use crate::model::roster::Roster;
 use crate::observe::Metrics;
 use crate::outbox::{OpenError, Opened, Outbox, OutboxOptions, RealDisk};
@@ -143,9 +146,9 @@ impl Daemon {
             metrics: Arc::clone(&metrics),
             reloads: reloads.clone(),
         });
-        let places = Places { all: CONNECTIONS_DEFAULT, per_address: CONNECTIONS_PER_ADDRESS_DEFAULT };
-        let connections = Connections::new("api", places, Arc::clone(&metrics));
-        let on_api = Serving { shutdown: hang_up.clone(), tracker: serving.clone(), connections, tls };
+        let connections = Connections::new("api", descriptors::places(&config), Arc::clone(&metrics));
+        let on_api =
+            Serving { shutdown: hang_up.clone(), tracker: serving.clone(), connections: Arc::clone(&connections), tls };
         let opened_at_last = CancellationToken::new();
         listeners.serve(&front, &on_api, &clock, &opened_at_last);
         // If this fails, dropping the guard ends the front again.
@@ -196,6 +199,7 @@ impl Daemon {
             certificates,
             teller: teller.clone(),
             public,
+            connections,
         };
         serving.spawn(reloader.run(asked, stop.clone()));
         // First that it is ready, then that it lives.

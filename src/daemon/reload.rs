@@ -18,13 +18,14 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::certificates::Certificates;
+use super::descriptors;
 use super::telling::Teller;
 use crate::api::{ReloadAsk, ReloadError, Reloaded, Snapshots};
 use crate::clock::{SharedClock, UnixMs};
 use crate::config::{Changes, Config, Storage, process_env};
 use crate::deliver::{self, HttpCourier};
 use crate::dispatch::Control;
-use crate::front::TlsSettings;
+use crate::front::{Connections, TlsSettings};
 use crate::limits::{ENDPOINT_NAMES_MET_MAX, RELOAD_READ_MS_MAX};
 use crate::model::roster::Roster;
 use crate::observe::Metrics;
@@ -49,6 +50,7 @@ pub(super) struct Reloader {
     pub(super) teller: Teller,
     /// Whether other machines reach the API, wherever the config says that it listens.
     pub(super) public: bool,
+    pub(super) connections: Arc<Connections>,
 }
 
 /// A config that can be put in force, with what was made for it.
@@ -126,6 +128,7 @@ impl Reloader {
         self.outbox.configure(settings(&config.storage)).await;
         self.certificates.adopt(&config, tls);
         self.front.adopt(&config);
+        self.connections.set_places(descriptors::places(&config));
         let warnings = config.warnings.clone();
         self.config = config;
         ConfigReloaded { file, changes: &changes, warnings: &warnings, at: self.clock.wall() }.tell(&self.metrics);
