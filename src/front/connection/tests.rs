@@ -250,7 +250,11 @@ async fn pings_do_not_keep_an_http_2_connection_that_asks_nothing() {
         } else {
             assert!(end >= HEAD && end < HEAD + SECOND, "{end:?}");
         }
-        assert_eq!(client.metrics.connections.with_label_values(&["api"]).get(), 0);
+        let Client { socket, metrics, tracker, .. } = client;
+        drop(socket);
+        tracker.close();
+        tracker.wait().await;
+        assert_eq!(metrics.connections.with_label_values(&["api"]).get(), 0);
     }
 }
 

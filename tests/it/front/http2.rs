@@ -58,17 +58,17 @@ fn hello(daemon: &Daemon) -> Raw {
     raw
 }
 
-/// Sends a flood while somebody reads, until the daemon hangs up or the flood is over; returns the code of its GOAWAY, and how
-/// many rounds were sent.
-fn flood(daemon: &Daemon, rounds: usize, round: impl Fn(usize) -> Vec<u8>) -> (Option<u32>, usize) {
+/// Sends a flood while somebody reads, until the daemon hangs up or the flood is over; returns the code of its GOAWAY. It may take
+/// in more than it looks at: it reads on for a moment after it, so that the GOAWAY is not lost.
+fn flood(daemon: &Daemon, rounds: usize, round: impl Fn(usize) -> Vec<u8>) -> Option<u32> {
     let mut raw = hello(daemon);
     let mut reading = Raw(raw.0.try_clone().unwrap());
     let reader = std::thread::spawn(move || reading.rest());
-    let sent = (0..rounds).take_while(|n| raw.send(round(*n))).count();
+    let _ = (0..rounds).take_while(|n| raw.send(round(*n))).count();
     let _ = raw.0.shutdown(std::net::Shutdown::Write);
     let came = frames(&reader.join().unwrap());
     let goaway = came.iter().find(|frame| frame.kind == GOAWAY);
-    (goaway.and_then(|frame| code(&frame.payload, 4)), sent)
+    goaway.and_then(|frame| code(&frame.payload, 4))
 }
 
 /// The daemon is well, and has taken no more than this since `before`.
@@ -89,7 +89,7 @@ fn rapid_resets_end_the_connection() {
     let daemon = Setup::new().start();
     let before = resident_kib(daemon.pid());
     // CVE-2023-44487: a request and its reset, again and again, many in one write.
-    let (goaway, sent) = flood(&daemon, 10_000, |n| {
+    let goaway = flood(&daemon, 10_000, |n| {
         let both = |m: usize| {
             let stream = stream(n * 100 + m);
             let request = frame(HEADERS, END_STREAM | END_HEADERS, stream, HEAD);
@@ -98,7 +98,6 @@ fn rapid_resets_end_the_connection() {
         (0..100).flat_map(both).collect()
     });
     assert_eq!(goaway, Some(ENHANCE_YOUR_CALM));
-    assert!(sent < 10_000);
     unharmed(&daemon, before, "rapid resets");
 }
 
@@ -107,13 +106,12 @@ fn resets_that_the_daemon_is_made_to_send_end_the_connection() {
     let daemon = Setup::new().start();
     let before = resident_kib(daemon.pid());
     // CVE-2025-8671: the client provokes the reset, here by a window past its end (RFC 9113, section 6.9.1).
-    let (goaway, sent) = flood(&daemon, 100_000, |n| {
+    let goaway = flood(&daemon, 100_000, |n| {
         let request = frame(HEADERS, END_HEADERS, stream(n), POST);
         let past = frame(WINDOW_UPDATE, 0, stream(n), &[0x7f, 0xff, 0xff, 0xff]);
         [request, past].concat()
     });
     assert_eq!(goaway, Some(ENHANCE_YOUR_CALM));
-    assert!(sent < 100_000);
     unharmed(&daemon, before, "provoked resets");
 }
 
@@ -122,11 +120,11 @@ fn a_head_in_continuations_without_end_ends_the_connection() {
     let daemon = Setup::new().start();
     let before = resident_kib(daemon.pid());
     for piece in [vec![], vec![0x82], [b"\x00\x01x\x7f\x81\x7e".as_slice(), &vec![b'y'; 255]].concat()] {
-        let (goaway, sent) = flood(&daemon, 100_000, |n| match n {
+        let goaway = flood(&daemon, 100_000, |n| match n {
             0 => frame(HEADERS, END_STREAM, 1, HEAD),
             _ => frame(CONTINUATION, 0, 1, &piece),
         });
-        assert!(goaway.is_some() && sent < 100_000, "{goaway:?} after {sent} pieces of {} bytes", piece.len());
+        assert_eq!(goaway, Some(ENHANCE_YOUR_CALM), "pieces of {} bytes", piece.len());
     }
     unharmed(&daemon, before, "continuations");
 }
@@ -140,11 +138,11 @@ fn floods_of_pings_settings_and_empty_frames_cost_no_memory() {
     let window = frame(WINDOW_UPDATE, 0, 0, &[0, 0, 0, 1]).repeat(100);
     let empty = frame(DATA, 0, 1, &[]).repeat(100);
     for (what, piece) in [("pings", ping), ("settings", settings), ("windows", window), ("empty data", empty)] {
-        let (goaway, sent) = flood(&daemon, 500, |n| match n {
+        let goaway = flood(&daemon, 500, |n| match n {
             0 => frame(HEADERS, END_HEADERS, 1, POST),
             _ => piece.clone(),
         });
-        unharmed(&daemon, before, &format!("{what}: {goaway:?} after {sent}"));
+        unharmed(&daemon, before, &format!("{what}: {goaway:?}"));
     }
 }
 

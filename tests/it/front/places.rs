@@ -38,13 +38,15 @@ fn who_finds_no_place_gets_503_at_once_and_a_place_that_is_left_is_taken_again()
     });
     let refused = "webhookd_connections_refused_total{listener=\"api\",reason=\"max_connections\"}";
     assert!(metric(&daemon, refused) >= 100);
-    assert_eq!(metric(&daemon, "webhookd_connections{listener=\"api\"}"), 3, "two, and the one that asks");
+    eventually("two have places, and the one that asks", || {
+        (metric(&daemon, "webhookd_connections{listener=\"api\"}") == 3).then_some(())
+    });
 }
 
 #[test]
 fn where_places_run_short_idle_connections_go_and_honest_clients_never_notice() {
-    let daemon = places(20);
-    let mut idle: Vec<Raw> = (0..17).map(|_| Raw::to(&daemon)).collect();
+    let daemon = places(40);
+    let mut idle: Vec<Raw> = (0..35).map(|_| Raw::to(&daemon)).collect();
     assert!(idle.iter_mut().all(Raw::ask));
     let mut guests = Vec::new();
     eventually("idle connections are closed long before their time", || {

@@ -3,7 +3,7 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 
-use crate::kit::{Daemon, SOON};
+use crate::kit::{Daemon, SOON, eventually};
 
 /// See the module.
 pub(super) struct Raw(pub(super) TcpStream);
@@ -75,7 +75,11 @@ impl Raw {
 /// The value of one line of `/metrics`.
 #[track_caller]
 pub(super) fn metric(daemon: &Daemon, line: &str) -> u64 {
-    let page = daemon.client().get("/metrics").expect(200).text();
+    // There may be no place for the asking just now.
+    let page = eventually("the metrics are told", || {
+        let reply = daemon.client().try_send("GET", "/metrics", &[], "").ok();
+        reply.filter(|reply| reply.status == 200).map(|reply| reply.text())
+    });
     let value = page.lines().find_map(|found| found.strip_prefix(line));
     value.and_then(|value| value.trim().parse().ok()).unwrap_or_else(|| panic!("no {line} in:\n{page}"))
 }
