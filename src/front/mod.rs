@@ -30,4 +30,6 @@ mod wire;
 
 pub use listen::{BindError, Listener, Place, SocketFile};
 pub use peer::{Origin, Peer};
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use serve::drive;
 pub use serve::{Serving, serve};

@@ -190,5 +190,19 @@ impl Connection {
     }
 }
 
+/// Drives a connection that came over no listener; for [`crate::fuzzing`].
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) async fn drive<S, A, F>(socket: S, peer: Peer, answer: A, serving: &Serving)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    A: Fn(Arc<Peer>, Request<Incoming>) -> F + Send + Sync + 'static,
+    F: Future<Output = Answer> + Send + 'static,
+{
+    let places = Arc::new(Semaphore::new(1));
+    let place = places.acquire_owned().await.expect("a semaphore that nobody closes");
+    let builder = Arc::new(builder(&serving.tracker));
+    Connection { builder, shutdown: serving.shutdown.clone(), _place: place }.drive(socket, peer, answer).await;
+}
+
 #[cfg(test)]
 mod tests;
