@@ -32,6 +32,8 @@
 //! | [`api`] | what producers and operators ask |
 //! | [`daemon`] | the composition root: start, ready, reload, drain |
 //! | [`cli`] | one file a command |
+//!
+//! Above them, in tests and under the feature `fuzzing` alone, stands what `fuzz/` runs.
 
 pub mod api;
 pub mod cli;
@@ -41,6 +43,9 @@ pub mod daemon;
 pub mod deliver;
 pub mod dispatch;
 pub mod front;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod limits;
 pub mod model;
 pub mod observe;

@@ -17,6 +17,8 @@
 mod backfill;
 mod endpoints;
 mod events;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod guard;
 mod health;
 pub mod ingest;

@@ -19,7 +19,7 @@ use crate::front::tally::RequestRefused;
 
 /// A resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Route {
+pub(super) enum Route {
     Healthz,
     Readyz,
     Metrics,
@@ -40,14 +40,14 @@ enum Route {
 
 /// Who may use a method.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Access {
+pub(super) enum Access {
     Anyone,
     Needs(Scope),
 }
 
 impl Route {
     /// The resource of a path; `None` where there is none.
-    fn of(path: &str) -> Result<Option<Self>, Problem> {
+    pub(super) fn of(path: &str) -> Result<Option<Self>, Problem> {
         let decode = |part: &str| {
             let decoded = percent_decode(part, false).map(std::borrow::Cow::into_owned);
             decoded.ok_or_else(|| Problem::new(ProblemKind::BadRequest, "the path is not percent-encoded UTF-8"))
@@ -88,7 +88,7 @@ impl Route {
     }
 
     /// Who may `GET` (and `HEAD`) and who may `POST`; `None`: nobody.
-    fn access(&self) -> (Option<Access>, Option<Access>) {
+    pub(super) fn access(&self) -> (Option<Access>, Option<Access>) {
         use Access::{Anyone, Needs};
         match self {
             Self::Healthz => (Some(Anyone), None),

@@ -26,6 +26,8 @@
 mod body;
 mod connect;
 mod courier;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod guard;
 mod request;
 mod resolve;

@@ -64,6 +64,12 @@ pub struct Body {
 }
 
 impl Body {
+    /// A body that has come; for [`crate::fuzzing`].
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn of(bytes: Bytes) -> Self {
+        Self { bytes, own: true, _held: Held { of: Holdings::new(usize::MAX), bytes: 0 } }
+    }
+
     /// Its bytes.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes

@@ -192,5 +192,18 @@ impl Watch {
     }
 }
 
+/// Drives a connection that came over no listener, for [`crate::fuzzing`].
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) async fn drive<S, A, F>(socket: S, peer: Peer, answer: A, serving: &super::Serving)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    A: Fn(Arc<Peer>, Request<Incoming>) -> F + Send + Sync + 'static,
+    F: Future<Output = Answer> + Send + 'static,
+{
+    let seat = serving.connections.take(peer.origin).expect("a place for one");
+    let builder = Arc::new(builder(&serving.tracker));
+    Connection { builder, shutdown: serving.shutdown.clone(), seat }.drive(socket, peer, answer).await;
+}
+
 #[cfg(test)]
 mod tests;

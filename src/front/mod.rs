@@ -40,6 +40,8 @@ mod tls;
 mod unread;
 mod wire;
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use connection::drive;
 pub use connections::{Connections, Places};
 pub use listen::{BindError, Listener, Place, SocketFile};
 pub use peer::{Origin, Peer};

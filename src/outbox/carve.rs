@@ -219,6 +219,15 @@ impl Carved {
     }
 }
 
+/// The records that are carved out of one segment; for [`super::fuzzing`].
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) fn found_in(segment: &[u8], mark: Mark) -> Vec<(Key, &[u8])> {
+    let mut carved = Carved::default();
+    carved.take_segment(DATABASE, &Finder::new(&mark.bytes), segment, 0);
+    let value = |place: Place| &segment[place.offset() as usize..][..place.value_bytes as usize];
+    carved.records().iter().map(copied).map(|(key, place)| (key, value(place))).collect()
+}
+
 fn copied((key, place): (&Key, &Place)) -> (Key, Place) {
     (*key, *place)
 }

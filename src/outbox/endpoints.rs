@@ -26,7 +26,7 @@ use crate::model::text::EndpointName;
 use crate::observe::happening::EndpointsNotStored;
 
 /// The number of the first value of the file. In the form of the first versions it was 0.
-const FORM_2: u64 = 1;
+pub(super) const FORM_2: u64 = 1;
 
 /// Everything that is kept of endpoints, also of those that the config does not have: they may come back.
 #[derive(Debug)]
@@ -111,7 +111,7 @@ impl EndpointRecords {
     }
 }
 
-fn bytes(mark: Mark, records: &BTreeMap<EndpointName, EndpointRecord>) -> Result<Vec<u8>, bincode::Error> {
+pub(super) fn bytes(mark: Mark, records: &BTreeMap<EndpointName, EndpointRecord>) -> Result<Vec<u8>, bincode::Error> {
     let mut packer = Packer::default();
     for (name, record) in records {
         packer.push(&row(name, record))?;
@@ -127,7 +127,7 @@ fn bytes(mark: Mark, records: &BTreeMap<EndpointName, EndpointRecord>) -> Result
     Ok(bytes)
 }
 
-fn parse(mut bytes: &[u8]) -> Result<BTreeMap<EndpointName, EndpointRecord>, String> {
+pub(super) fn parse(mut bytes: &[u8]) -> Result<BTreeMap<EndpointName, EndpointRecord>, String> {
     let mut next = |number: u64| {
         let record = frame::read(bytes).map_err(|error| error.to_string())?;
         bytes = &bytes[frame::OVERHEAD + record.payload.len()..];

@@ -19,8 +19,8 @@ pub(super) struct Gaps {
     by_kind: BTreeMap<u8, Vec<Range<u64>>>,
 }
 
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-struct Row {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Row {
     kind: u8,
     start: u64,
     end: u64,

@@ -74,6 +74,8 @@ mod error;
 mod filter;
 mod folder;
 mod frame;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod gaps;
 mod generation;
 mod housekeeping;

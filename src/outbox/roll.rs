@@ -22,9 +22,9 @@ pub(super) struct Roll {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct Row {
+pub(super) struct Row {
     /// The highest number ever given: none is given twice.
-    newest: u32,
+    pub(super) newest: u32,
     /// Those that are there, each as its distance from the one before: a few thousand fit a stored value.
     steps: Vec<u32>,
 }
@@ -35,7 +35,7 @@ impl Row {
         rows::decode_single(frame::open(&key(keys::ROLL, 0), &bytes).ok()?).ok()
     }
 
-    fn numbers(&self) -> BTreeSet<u32> {
+    pub(super) fn numbers(&self) -> BTreeSet<u32> {
         let mut last = 0_u32;
         self.steps
             .iter()
@@ -46,7 +46,7 @@ impl Row {
             .collect()
     }
 
-    fn of(newest: u32, numbers: &BTreeSet<u32>) -> Self {
+    pub(super) fn of(newest: u32, numbers: &BTreeSet<u32>) -> Self {
         let mut last = 0;
         let steps = numbers.iter().map(|no| {
             let step = no - last;

@@ -30,7 +30,7 @@ use crate::model::text::EndpointName;
 const BYTES_MAX: u64 = 1 << 30;
 /// The number of the first value. In the form of the first versions it was 0; they take a summary with another for a damaged one,
 /// and read the generation.
-const FORM_2: u64 = 2 << 32;
+pub(super) const FORM_2: u64 = 2 << 32;
 /// More than the first value has, in bytes.
 const HEAD_BYTES_MAX: u64 = 256;
 
@@ -207,7 +207,7 @@ fn is_of_first_form(bytes: &[u8]) -> bool {
     frame::read(bytes).is_ok_and(|record| record.key == key(keys::SUMMARY, 0))
 }
 
-fn parse(mut bytes: &[u8], no: u32, roster: &Roster) -> Result<(u64, Summary), StoreError> {
+pub(super) fn parse(mut bytes: &[u8], no: u32, roster: &Roster) -> Result<(u64, Summary), StoreError> {
     let mut number = FORM_2;
     let mut next = || {
         let wrong = |what: String| ReadError::Damaged(format!("value {} of its summary: {what}", number - FORM_2));

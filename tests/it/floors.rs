@@ -20,6 +20,7 @@ const FLOORS: &[&[&str]] = &[
     &["api"],
     &["daemon"],
     &["cli"],
+    &["fuzzing"],
 ];
 
 /// Crates that only one module may name.

@@ -148,6 +148,35 @@ where
     body::read(headers, body, api.config.api.body_bytes_max, &api.holdings).await
 }
 
+/// What [`post_event`] or [`post_batch`] reads, without storing it.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) async fn read_events<B>(api: &Api, request: Request<B>, batch: bool) -> Result<Vec<Draft>, Problem>
+where
+    B: HttpBody<Data = Bytes> + Unpin,
+{
+    let Arrival { headers, mode, body, .. } = arrive(api, request).await?;
+    let trace = traceparent(&headers);
+    match mode {
+        None if batch => json::read_batch(&body, &api.ground(trace)),
+        None => Ok(vec![json::read_one(&body, &api.ground(trace))?]),
+        Some(Mode::Structured) => Ok(vec![cloudevents::read_structured(&body, trace)?]),
+        Some(Mode::Binary) => Ok(vec![cloudevents::read_binary(&headers, &body)?]),
+        Some(Mode::Batch) => cloudevents::read_batch(&body, trace),
+    }
+}
+
+/// What [`post_raw`] reads, without storing it.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) async fn read_raw<B>(api: &Api, event_type: &str, request: Request<B>) -> Result<Vec<Draft>, Problem>
+where
+    B: HttpBody<Data = Bytes> + Unpin,
+{
+    let (head, body) = request.into_parts();
+    let raw = raw::RawHead::read(event_type, head.uri.query(), &head.headers)?;
+    let body = read(api, &head.headers, body).await?;
+    Ok(vec![raw.with(&body)])
+}
+
 /// The drafts of one request.
 struct Posted {
     via: Via,

@@ -93,6 +93,23 @@ pub(in crate::outbox) struct Head {
     body_bytes: u32,
 }
 
+#[cfg(any(test, feature = "fuzzing"))]
+impl Head {
+    /// The head of an event that lies nowhere yet; for [`crate::outbox::fuzzing`].
+    pub(in crate::outbox) fn of(new: &crate::model::event::NewEvent) -> Self {
+        Self {
+            event: Event::clone(&new.event),
+            idempotency_key: new.idempotency_key.as_ref().map(|key| key.as_str().into()),
+            fingerprint: new.fingerprint,
+            targets: new.targets.clone(),
+            states_from: 0,
+            offset: 0,
+            extras_bytes: 0,
+            body_bytes: 0,
+        }
+    }
+}
+
 /// Where a delivery stands, folded from its rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::outbox) struct State {

@@ -16,6 +16,8 @@
 mod check;
 mod endpoint_line;
 mod export;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(in crate::outbox) mod fuzzing;
 mod histories;
 mod import;
 mod line;
