@@ -33,7 +33,10 @@ impl Mutual {
         let bearer = format!("authorization: Bearer {TOKEN}");
         let dir = self.daemon.dir();
         let (cert, key) = (dir.join("client.pem"), dir.join("client.key"));
-        let mut all_arguments = vec!["-o", "/dev/null", "-w", "%{http_code}"];
+        let mut all_arguments = vec!["-w", "%{http_code}"];
+        if !arguments.contains(&"-o") {
+            all_arguments.extend(["-o", "/dev/null"]);
+        }
         if !arguments.contains(&"--no-token") {
             all_arguments.extend(["-H", &bearer]);
         }
