@@ -176,11 +176,21 @@ fn word(error: &hyper_util::client::legacy::Error) -> AttemptError {
         if let Some(connecting) = cause.downcast_ref::<ConnectError>() {
             return connecting.word();
         }
+        if is_tls(cause) {
+            return AttemptError::Tls;
+        }
     }
     if error.connect_info().is_some_and(TlsFault::of) {
         return AttemptError::Tls;
     }
     if error.is_connect() { AttemptError::Connect } else { AttemptError::Protocol }
+}
+
+/// Whether this is TLS that failed after its handshake, as it does with TLS 1.3 where the server refuses the client's
+/// certificate. The connection may have ended before the request was on it, and is not known to the error then.
+fn is_tls(cause: &(dyn Error + 'static)) -> bool {
+    let inner = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+    inner.is_some_and(|inner| inner.is::<rustls::Error>())
 }
 
 fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {

@@ -157,8 +157,13 @@ fn curl(daemon: &Daemon, arguments: &[&str], path: &str) -> Output {
     command.output().expect("curl is installed")
 }
 
-/// `openssl s_client` towards a port with this on its standard input: everything it printed.
+/// `openssl s_client` towards a port with this on its standard input, which ends then: everything it printed.
 fn s_client(port: u16, arguments: &[&str], input: &str) -> Output {
+    s_client_until(port, arguments, input, true)
+}
+
+/// The same; with an input that does not end, it is the server that ends it.
+fn s_client_until(port: u16, arguments: &[&str], input: &str, ends: bool) -> Output {
     let mut command = Command::new("timeout");
     command.args(["20", "openssl", "s_client", "-connect", &format!("127.0.0.1:{port}")]).args(arguments);
     let mut child = command
@@ -168,8 +173,14 @@ fn s_client(port: u16, arguments: &[&str], input: &str) -> Output {
         .spawn()
         .expect("openssl is installed");
     // It may be gone already.
-    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
-    child.wait_with_output().unwrap()
+    let mut stdin = child.stdin.take();
+    let _ = stdin.as_mut().unwrap().write_all(input.as_bytes());
+    if ends {
+        stdin = None;
+    }
+    let output = child.wait_with_output().unwrap();
+    drop(stdin);
+    output
 }
 
 fn text(bytes: &[u8]) -> String {

@@ -47,6 +47,7 @@ fn a_certificate_swapped_on_disk_is_shown_to_new_connections_and_old_ones_go_on(
 fn a_bad_swap_keeps_the_old_one_says_so_once_and_is_mended() {
     let secure = Secure::start();
     let mut kept = secure.connect();
+    assert_eq!(kept.get("/readyz"), Ok(200));
     let next = secure.root.server();
     let refusals = || secure.daemon.log().matches("are not put in force").count();
     // Half of a certificate; then the whole one, whose key is not there yet; then both.
