@@ -34,6 +34,7 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use tokio::sync::Semaphore;
 
+pub use guard::ListensAt;
 pub use reload::{ReloadAsk, ReloadError, Reloaded, Reloads};
 
 use self::targets::Targets;
@@ -47,12 +48,14 @@ use crate::front::{self, Listener, Serving};
 use crate::limits;
 use crate::model::roster::Roster;
 use crate::observe::Metrics;
+use crate::observe::audit::Trail;
 use crate::outbox::{Condition, Outbox};
 
 /// Serves the API on a listener until it is told to stop; see [`front::serve`].
 pub async fn serve(listener: Listener, api: Arc<Snapshots>, serving: Serving) {
-    let requests = serving.tracker.clone();
-    let answer = move |peer, request| routes::answer(api.current(), requests.clone(), peer, request);
+    let (at, requests) = (ListensAt::of(&listener), serving.tracker.clone());
+    serving.tracker.spawn(Arc::clone(&api.current().trail).sum_up(serving.shutdown.clone()));
+    let answer = move |peer, request| routes::answer(api.current(), at, requests.clone(), peer, request);
     front::serve(listener, answer, serving).await;
 }
 
@@ -130,6 +133,8 @@ pub struct Parts {
     pub metrics: Arc<Metrics>,
     /// Where a reload is asked for.
     pub reloads: Reloads,
+    /// Where it is told who did what.
+    pub trail: Arc<Trail>,
 }
 
 /// The API as it stands now. Each request is served from the snapshot that was current when it came, to its end; a reload
@@ -168,6 +173,7 @@ struct Api {
     readiness: Arc<Readiness>,
     metrics: Arc<Metrics>,
     reloads: Reloads,
+    trail: Arc<Trail>,
     targets: Targets,
     tokens: Tokens,
     holdings: Arc<Holdings>,
@@ -177,7 +183,7 @@ struct Api {
 
 impl Api {
     fn new(parts: Parts) -> Self {
-        let Parts { config, roster, clock, readiness, metrics, reloads } = parts;
+        let Parts { config, roster, clock, readiness, metrics, reloads, trail } = parts;
         Self {
             targets: Targets::new(&config, &roster),
             tokens: Tokens::new(&config.api.tokens),
@@ -189,6 +195,7 @@ impl Api {
             readiness,
             metrics,
             reloads,
+            trail,
         }
     }
 
@@ -202,6 +209,7 @@ impl Api {
             readiness: Arc::clone(&self.readiness),
             metrics: Arc::clone(&self.metrics),
             reloads: self.reloads.clone(),
+            trail: Arc::clone(&self.trail),
             holdings: Arc::clone(&self.holdings),
             replays: Arc::clone(&self.replays),
         }

@@ -7,9 +7,11 @@ use std::os::unix::fs::MetadataExt;
 
 use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Directive;
 use tracing_subscriber::fmt;
 
 use super::failure::Failure;
+use crate::observe::audit;
 
 /// The variables that say how much is logged, the first that is set counts.
 const LEVEL_VARIABLES: [&str; 2] = ["WEBHOOKD_LOG", "RUST_LOG"];
@@ -37,6 +39,7 @@ pub(super) fn start(format: LogFormat) -> Result<(), Failure> {
         }
         None => EnvFilter::new(LEVEL_DEFAULT),
     };
+    let filter = filter.add_directive(audit());
     // The journal stamps each line itself.
     let stamped = !stderr_is_journal();
     // A line that cannot be written is lost. Telling of it on that same stderr, which is the default, would panic.
@@ -48,6 +51,12 @@ pub(super) fn start(format: LogFormat) -> Result<(), Failure> {
         (LogFormat::Json, false) => lines.json().flatten_event(true).without_time().try_init(),
     };
     started.map_err(|error| Failure::failed(format!("logging could not be set up: {error}")))
+}
+
+/// The audit log is written whatever the level is.
+fn audit() -> Directive {
+    let directive = format!("{}=info", audit::TARGET);
+    directive.parse().expect("a target and a level are a directive")
 }
 
 fn colours() -> bool {

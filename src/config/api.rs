@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use super::keys::{API, TOKEN};
 use super::reader::{Item, Reading, Table, named, shown};
 use super::secrets::read_secret;
-use super::{Api, Listen, Scope, Token};
+use super::{Api, Listen, Scope, Token, hosts};
 use crate::limits;
 use crate::model::text::EndpointName;
 use crate::signature::secret::Secret;
@@ -16,7 +16,7 @@ const WHAT: &str =
 impl Default for Api {
     fn default() -> Self {
         let listen = Listen::Tcp(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8400));
-        Self { listen, body_bytes_max: limits::MIB, tokens: Vec::new() }
+        Self { listen, body_bytes_max: limits::MIB, hosts: Vec::new(), tokens: Vec::new() }
     }
 }
 
@@ -39,6 +39,7 @@ pub(super) fn read(reading: &mut Reading<'_>, item: Option<&Item<'_>>) -> Api {
     let listen = listen_item.as_ref().and_then(|item| read_listen(reading, item)).unwrap_or(default.listen);
     let bodies = limits::KIB as u64..=limits::MAX_BODY_BYTES_MAX as u64;
     let body_bytes = table.size_bytes(reading, "max_body", &bodies, default.body_bytes_max as u64);
+    let hosts = table.get("hosts").map(|item| hosts::read(reading, &item)).unwrap_or_default();
     let token_item = table.get("token");
     let tokens = token_item.as_ref().map(|item| read_tokens(reading, item)).unwrap_or_default();
     let has_tokens = token_item.is_some_and(|item| item.value.as_table().is_some_and(|names| !names.is_empty()));
@@ -50,7 +51,8 @@ pub(super) fn read(reading: &mut Reading<'_>, item: Option<&Item<'_>>) -> Api {
              address or a unix socket",
         );
     }
-    Api { listen, body_bytes_max: usize::try_from(body_bytes).unwrap_or(default.body_bytes_max), tokens }
+    let body_bytes_max = usize::try_from(body_bytes).unwrap_or(default.body_bytes_max);
+    Api { listen, body_bytes_max, hosts, tokens }
 }
 
 fn read_listen(reading: &mut Reading<'_>, item: &Item<'_>) -> Option<Listen> {

@@ -55,12 +55,15 @@ impl Config {
 
 impl Api {
     fn renewed(&self, next: Self, changes: &mut Changes) -> Self {
-        let Self { listen, body_bytes_max, mut tokens } = next;
+        let Self { listen, body_bytes_max, hosts, mut tokens } = next;
         if listen != self.listen {
             changes.needs_restart.push("api.listen");
         }
         if body_bytes_max != self.body_bytes_max {
             changes.settings.push("api.max_body");
+        }
+        if hosts != self.hosts {
+            changes.settings.push("api.hosts");
         }
         if !same_tokens(&self.tokens, &tokens) {
             if tokens.is_empty() && !self.listen.is_local() {
@@ -70,7 +73,7 @@ impl Api {
                 changes.settings.push("api.token");
             }
         }
-        Self { listen: self.listen.clone(), body_bytes_max, tokens }
+        Self { listen: self.listen.clone(), body_bytes_max, hosts, tokens }
     }
 }
 

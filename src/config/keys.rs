@@ -12,7 +12,7 @@ pub(super) struct Keys {
 
 pub(super) static ROOT: Keys = Keys { at: "", names: &["api", "storage", "delivery", "endpoint"] };
 
-pub(super) static API: Keys = Keys { at: "api", names: &["listen", "max_body", "token"] };
+pub(super) static API: Keys = Keys { at: "api", names: &["listen", "max_body", "hosts", "token"] };
 
 pub(super) static TOKEN: Keys = Keys { at: "api.token.*", names: &["secret", "scope"] };
 

@@ -13,16 +13,19 @@
 //! | `load` | a file to a [`Config`] |
 //! | `reader`, `keys`, `units`, `error` | typed reading with places; known keys; quantities; the faults |
 //! | `api`, `storage`, `delivery`, `endpoint` | one table each |
-//! | `headers`, `signing`, `tls`, `secrets` | parts of these |
+//! | `headers`, `hosts`, `signing`, `tls`, `secrets` | parts of these |
 //! | `summary` | a config in a few lines |
+//! | `debug` | an endpoint as `Debug` shows it |
 //! | `change` | what another config changes while a daemon runs, and what it cannot |
 
 mod api;
 mod change;
+mod debug;
 mod delivery;
 mod endpoint;
 mod error;
 mod headers;
+mod hosts;
 mod keys;
 mod load;
 mod reader;
@@ -44,6 +47,7 @@ use ipnet::IpNet;
 pub use self::change::Changes;
 pub use self::delivery::Delivery;
 pub use self::error::{ConfigError, ConfigErrors};
+pub use self::hosts::HostName;
 pub use self::load::process_env;
 pub use self::reader::EnvLookup;
 use crate::model::text::EndpointName;
@@ -84,6 +88,8 @@ pub struct Api {
     pub listen: Listen,
     /// Largest request body, in bytes.
     pub body_bytes_max: usize,
+    /// Names under which it is asked for, beside IP addresses and `localhost`.
+    pub hosts: Vec<HostName>,
     /// Its tokens; empty: everyone who reaches the listener may do everything.
     pub tokens: Vec<Token>,
 }
@@ -135,7 +141,6 @@ pub enum Durability {
 }
 
 /// `[endpoint.NAME]`, with what it takes from `[delivery]`.
-#[derive(Debug)]
 pub struct Endpoint {
     /// Its name.
     pub name: EndpointName,

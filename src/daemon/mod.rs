@@ -6,9 +6,11 @@
 //!
 //! | file | job |
 //! |---|---|
+//! | `hardening` | what of the process's memory others may see |
 //! | `reload` | another config in the place of the one in force |
 //! | `signals` | runs until it is told to stop |
 
+mod hardening;
 mod reload;
 mod signals;
 
@@ -19,6 +21,7 @@ use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use self::hardening::{forbid_core_dumps, make_files_private};
 pub use self::signals::{Ended, run_until_signalled};
 
 use self::reload::Reloader;
@@ -31,6 +34,7 @@ use crate::front::{BindError, Listener, Serving};
 use crate::limits::{GENERATION_BYTES_MAX, IN_FLIGHT_TOTAL_MAX};
 use crate::model::roster::Roster;
 use crate::observe::Metrics;
+use crate::observe::audit::{Action, Actor, Trail};
 use crate::outbox::{OpenError, Opened, Outbox, OutboxOptions, RealDisk};
 use crate::schedule::Schedule;
 
@@ -89,6 +93,7 @@ pub struct Daemon {
     readiness: Arc<Readiness>,
     metrics: Arc<Metrics>,
     reloads: Reloads,
+    trail: Arc<Trail>,
 }
 
 impl Daemon {
@@ -110,6 +115,7 @@ impl Daemon {
         let (stop, hang_up) = (CancellationToken::new(), CancellationToken::new());
         let (dispatching, serving) = (TaskTracker::new(), TaskTracker::new());
         let (reloads, asked) = Reloads::channel();
+        let trail = Trail::shared(Arc::clone(&clock), Arc::clone(&metrics));
         let front = Snapshots::new(Parts {
             config: Arc::clone(&config),
             roster: Arc::clone(&roster),
@@ -117,6 +123,7 @@ impl Daemon {
             readiness: Arc::clone(&readiness),
             metrics: Arc::clone(&metrics),
             reloads: reloads.clone(),
+            trail: Arc::clone(&trail),
         });
         let on_api = Serving { shutdown: hang_up.clone(), tracker: serving.clone() };
         serving.spawn(api::serve(listener, Arc::clone(&front), on_api));
@@ -167,6 +174,7 @@ impl Daemon {
             readiness,
             metrics,
             reloads,
+            trail,
         })
     }
 
@@ -184,7 +192,7 @@ impl Daemon {
 
     /// Asks for the config to be read anew, as SIGHUP does. What comes of it is in the log.
     pub fn reload_soon(&self) {
-        self.reloads.reload_soon();
+        self.reloads.reload_soon(Some(self.trail.begin(Action::Reload, &Actor::Signal, None, None)));
     }
 
     /// Completes where a part that everything depends on has ended though nobody stopped it, and tells which. The daemon is of

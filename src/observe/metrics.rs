@@ -29,6 +29,8 @@ pub struct Metrics {
     pub events_duplicate: IntCounter,
     /// Requests that were refused, by reason.
     pub requests_refused: IntCounterVec,
+    /// Refusals that the audit log has told in one line with others.
+    pub audit_held_back: IntCounter,
     /// Time from a request's last body byte to its 202, in seconds.
     pub accept_seconds: Histogram,
     /// Attempts by endpoint and outcome: `success` or the word of the error.
@@ -149,6 +151,10 @@ impl Metrics {
                 "webhookd_requests_refused_total",
                 "Requests answered with an error, by the problem's name.",
                 &["reason"],
+            ),
+            audit_held_back: to.counter(
+                "webhookd_audit_held_back_total",
+                "Refused requests that the audit log has not told one by one: there were too many a second.",
             ),
             accept_seconds: to.histogram(
                 "webhookd_accept_seconds",

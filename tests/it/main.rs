@@ -25,6 +25,7 @@ mod reload;
 mod retry;
 mod room;
 mod routing;
+mod secrets;
 mod sim;
 mod store;
 mod telling;

@@ -123,12 +123,19 @@ fn a_second_secret_is_a_change_where_it_signs() {
 #[test]
 fn listener_and_folder_keep_their_old_value() {
     let before = "[api]\nlisten = \"127.0.0.1:1000\"\n[storage]\ndir = \"/a\"\nretention = \"1d\"\n";
-    let after = "[api]\nlisten = \"unix:/b.sock\"\nmax_body = \"2MiB\"\n\
+    let after = "[api]\nlisten = \"unix:/b.sock\"\nmax_body = \"2MiB\"\nhosts = [\"a.example\"]\n\
         [storage]\ndir = \"/b\"\nretention = \"2d\"\nmax_size = \"1GiB\"\nmin_free = \"1GiB\"\ndurability = \"interval\"\n";
     let place = Place::new();
     let (config, changes) = change(&place, before, after);
     assert_eq!(changes.needs_restart, ["api.listen", "storage.dir"]);
-    let settings = ["api.max_body", "storage.retention", "storage.max_size", "storage.min_free", "storage.durability"];
+    let settings = [
+        "api.max_body",
+        "api.hosts",
+        "storage.retention",
+        "storage.max_size",
+        "storage.min_free",
+        "storage.durability",
+    ];
     assert_eq!(changes.settings, settings);
     for key in STORAGE.names {
         let named = |list: &[&str]| list.contains(&format!("storage.{key}").as_str());

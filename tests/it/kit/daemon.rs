@@ -239,7 +239,8 @@ impl Daemon {
         self.launch(&[], arguments);
     }
 
-    fn launch(&mut self, environment: &[(&str, &str)], arguments: &[&str]) {
+    /// Starts the process with these variables in its environment and further arguments, and does not wait.
+    pub(crate) fn launch(&mut self, environment: &[(&str, &str)], arguments: &[&str]) {
         assert!(self.child.is_none(), "one process at a time");
         let log = self.open_log();
         let child = Command::new(binary())
