@@ -100,13 +100,14 @@ fn acts_and_refusals_are_told_with_who_and_what_even_where_nothing_else_is() {
     admin.await_state("known", "app", "delivered");
     receiver.wait(3);
     let wish = r#"{"state":"delivered","until":"2100-01-01T00:00:00Z"}"#;
-    eventually("both can be replayed", || {
+    // The ping is not one of the types that the endpoint takes by itself.
+    eventually("both are delivered", || {
         let state = |event: &Value| event["deliveries"][0]["state"] == "delivered";
         admin.get("/v1/events").json()["events"].as_array().unwrap().iter().all(state).then_some(())
     });
     admin.post("/v1/endpoints/app/replay", wish).expect(202);
     let replay = json!({
-        "action": "replay", "actor": "token:ops", "object": "app", "outcome": "ok", "status": 202, "count": 2,
+        "action": "replay", "actor": "token:ops", "object": "app", "outcome": "ok", "status": 202, "count": 1,
         "filter": "state=delivered until=2100-01-01T00:00:00.000Z",
     });
     expect(&daemon, &mut seen, &replay);
