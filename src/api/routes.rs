@@ -11,7 +11,6 @@ use tokio_util::task::TaskTracker;
 
 use super::guard::{Asked, Door, ListensAt};
 use super::query::percent_decode;
-use super::tokens::Denied;
 use super::{Api, backfill, endpoints, events, health, ingest, reload};
 use crate::config::Scope;
 use crate::front::Peer;
@@ -294,9 +293,10 @@ fn permit<B>(api: &Api, peer: &Peer, route: &Route, request: &Request<B>) -> Res
     };
     let Access::Needs(scope) = access else { return Ok((posts, Actor::Anonymous)) };
     let permitted = api.tokens.permit(request.headers(), scope);
-    permitted.map(|actor| (posts, actor)).map_err(|Denied { actor, problem }| {
+    permitted.map(|actor| (posts, actor)).map_err(|denied| {
+        let problem = denied.problem();
         let (action, object, outcome) = (route.action(posts), route.object(), problem.outcome());
-        api.trail.refuse(&Refusal { action, actor: &actor, peer, object, outcome });
+        api.trail.refuse(&Refusal { action, actor: &denied.actor, peer, object, outcome });
         problem
     })
 }

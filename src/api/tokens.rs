@@ -31,8 +31,24 @@ struct Known {
 pub struct Denied {
     /// Who sent it.
     pub actor: Actor,
-    /// What is answered.
-    pub problem: Problem,
+    /// The scope of its token, where that is known.
+    has: Option<Scope>,
+    needs: Scope,
+}
+
+impl Denied {
+    /// What is answered. It tells neither whether a token was sent nor what was wrong with it.
+    #[must_use]
+    pub fn problem(&self) -> Problem {
+        if let Some(has) = self.has {
+            return Problem::insufficient_scope(has, self.needs);
+        }
+        let detail = format!(
+            "send one header \"Authorization: Bearer …\" with a token of [api] token.* of scope {} or more",
+            scope_word(self.needs)
+        );
+        Problem::new(ProblemKind::Unauthorized, detail)
+    }
 }
 
 fn digest(value: &[u8]) -> [u8; 32] {
@@ -73,16 +89,12 @@ impl Tokens {
         let given = first.filter(|_| !several).and_then(|field| bearer(field.as_bytes()));
         // No token of the config is empty.
         let Some(known) = self.find(given.unwrap_or_default()) else {
-            let detail = format!(
-                "send one header \"Authorization: Bearer …\" with a token of [api] token.* of scope {} or more",
-                scope_word(needs)
-            );
             let actor = if first.is_some() { Actor::Unknown } else { Actor::Anonymous };
-            return Err(Denied { actor, problem: Problem::new(ProblemKind::Unauthorized, detail) });
+            return Err(Denied { actor, has: None, needs });
         };
         let actor = Actor::Token(Arc::clone(&known.name));
         if known.scope < needs {
-            return Err(Denied { actor, problem: Problem::insufficient_scope(known.scope, needs) });
+            return Err(Denied { actor, has: Some(known.scope), needs });
         }
         Ok(actor)
     }
@@ -140,7 +152,7 @@ mod tests {
 
     fn status(tokens: &Tokens, authorization: &[&str], needs: Scope) -> u16 {
         let result = tokens.permit(&headers(authorization), needs);
-        result.map_or_else(|denied| denied.problem.kind.status().as_u16(), |_| 200)
+        result.map_or_else(|denied| denied.problem().kind.status().as_u16(), |_| 200)
     }
 
     #[test]
@@ -176,9 +188,9 @@ mod tests {
         ];
         for given in bad {
             let denied = tokens.permit(&headers(given), Scope::Send).unwrap_err();
-            assert_eq!((denied.actor, &denied.problem), (Actor::Unknown, &none.problem), "{given:?}");
+            assert_eq!((&denied.actor, denied.problem()), (&Actor::Unknown, none.problem()), "{given:?}");
         }
-        let answer = none.problem.into_response();
+        let answer = none.problem().into_response();
         assert_eq!(answer.status(), 401);
         assert!(answer.headers().contains_key("www-authenticate"));
     }
@@ -199,8 +211,8 @@ mod tests {
     #[test]
     fn no_token_shows_in_debug_output_or_problems() {
         let tokens = tokens();
-        let problem = tokens.permit(&headers(&["Bearer some-wrong-secret"]), Scope::Send).unwrap_err();
-        let text = format!("{tokens:?} {problem:?}");
+        let denied = tokens.permit(&headers(&["Bearer some-wrong-secret"]), Scope::Send).unwrap_err();
+        let text = format!("{tokens:?} {denied:?} {:?}", denied.problem());
         assert!(!text.contains("token-0000") && !text.contains("some-wrong-secret"), "{text}");
     }
 }
