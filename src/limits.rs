@@ -51,12 +51,35 @@ pub const DELIVER_AT_AHEAD_MS_MAX: u64 = 366 * 24 * 3600 * 1000;
 pub const REQUEST_HEAD_BYTES_MAX: usize = 64 * KIB;
 /// Most headers of one request.
 pub const REQUEST_HEADERS_MAX: usize = 100;
-/// How long a client may take to send a request head, in milliseconds.
+/// How long a client may take from connecting to the end of its TLS handshake, in milliseconds; it is hung up on then.
+pub const TLS_HANDSHAKE_MS_MAX: u64 = 10_000;
+/// How long a client may take to send a request head, from its first byte, in milliseconds; the first one of a connection counts
+/// from the accept, with the TLS handshake. After it the connection is closed.
 pub const REQUEST_HEAD_MS_MAX: u64 = 10_000;
-/// How long a client may take to send a whole request body, in milliseconds.
+/// How long a client may take to send a whole request body, in milliseconds; 408.
 pub const REQUEST_BODY_MS_MAX: u64 = 30_000;
-/// Most connections to one listener at once; further ones wait in the listen queue.
-pub const CONNECTIONS_MAX: usize = 16_384;
+/// How long a connection may be idle, in milliseconds, before it is closed (GOAWAY over HTTP/2, whose pings buy no time): a little
+/// more than the 60 s after which common proxies and pools drop theirs, so that fewer requests meet a connection that is just
+/// being closed.
+pub const IDLE_MS_MAX: u64 = 75_000;
+/// How long it may be where places run short, in milliseconds.
+pub const IDLE_WHEN_SHORT_MS_MAX: u64 = 2_000;
+/// Places run short when only one in so many is free.
+pub const PLACES_SPARE_SHARE: usize = 10;
+/// How long after looking for idle connections they are looked for again, in milliseconds.
+pub const SWEEP_MS: u64 = 100;
+/// How long a connection that was told to close may take, in milliseconds, once nothing is under way on it.
+pub const CLOSING_MS_MAX: u64 = 10_000;
+/// Most connections to one listener at once, where the config does not say; further ones get 503 and are closed.
+pub const CONNECTIONS_DEFAULT: usize = 16_384;
+/// Largest `max_connections` that a config may ask for.
+pub const CONNECTIONS_MAX: usize = 1_000_000;
+/// Most connections from one address at once, where the config does not say; further ones get 503 and are closed.
+pub const CONNECTIONS_PER_ADDRESS_DEFAULT: usize = 1_024;
+/// When a client that found no place may come again, in seconds.
+pub const CONNECTION_RETRY_AFTER_S: u32 = 5;
+/// How long a line in the log about something that can happen a thousand times a second is not written again, in milliseconds.
+pub const TOLD_AGAIN_MS: u64 = 10_000;
 /// Bytes of request bodies held at once; beyond this, 503.
 pub const BODIES_BYTES_MAX: usize = 256 * MIB;
 /// Page size of a listing when the caller names none.
@@ -72,8 +95,21 @@ pub const ANSWER_STALL_MS_MAX: u64 = 30_000;
 /// How long a connection that is being closed goes on reading what the client still sends, in milliseconds, so that the
 /// answer is not lost with it.
 pub const LINGER_MS_MAX: u64 = 2_000;
-/// Most HTTP/2 requests at once on one connection.
+/// Most HTTP/2 requests at once on one connection; further streams are refused (REFUSED_STREAM).
 pub const STREAMS_MAX: u32 = 256;
+/// Largest HTTP/2 frame that is taken, in bytes: the smallest that RFC 9113 lets a server ask for. A larger one ends the connection.
+pub const HTTP2_FRAME_BYTES_MAX: u32 = 16 * KIB as u32;
+/// Bytes of one HTTP/2 request body that may be on their way before they are read. A body is read as it comes, so this is no
+/// bound on its size but on its speed: 2.5 MB/s over a way of 100 ms.
+pub const HTTP2_STREAM_WINDOW_BYTES: u32 = 256 * KIB as u32;
+/// The same of all requests of a connection together, which bounds what a connection keeps in memory beside its bodies.
+pub const HTTP2_CONNECTION_WINDOW_BYTES: u32 = MIB as u32;
+/// Bytes of one HTTP/2 answer that are handed over at once; the next ones are when the client has taken these.
+pub const HTTP2_PIECE_BYTES: usize = 64 * KIB;
+/// Most HTTP/2 streams that a client has reset before they were looked at (CVE-2023-44487); more end the connection.
+pub const HTTP2_PENDING_RESETS_MAX: usize = 20;
+/// Most HTTP/2 streams that had to be reset for the client's errors; more end the connection.
+pub const HTTP2_ERROR_RESETS_MAX: usize = 256;
 /// Refusals that the audit log tells one by one, a second; the others of that second are counted and told in one line.
 pub const AUDIT_REFUSALS_PER_SECOND_MAX: u32 = 20;
 /// Longest text of a client's in a line of the audit log, in characters.
@@ -199,6 +235,20 @@ pub const URL_BYTES_MAX: usize = 4096;
 pub const ENDPOINT_HEADER_BYTES_MAX: usize = 4096;
 /// Largest PEM file, in bytes.
 pub const PEM_BYTES_MAX: usize = MIB;
+/// Most certificates in one PEM file.
+pub const CERTIFICATES_MAX: usize = 1024;
+/// A certificate with this left or less is worth a warning when the config is read, in milliseconds (30 days).
+pub const CERTIFICATE_CHECK_MS: u64 = 30 * 24 * 3600 * 1000;
+/// A listener's certificate with this left or less is worth a warning every day while the daemon runs, in milliseconds (14
+/// days): those that are renewed by themselves are renewed before.
+pub const CERTIFICATE_WARN_MS: u64 = 14 * 24 * 3600 * 1000;
+/// Most roots of `client_ca` whose names are sent to a client, so that it can choose its certificate; with more, no name is
+/// sent, and it shows the one it has.
+pub const CLIENT_CA_HINTS_MAX: usize = 64;
+/// How often the files of certificates are looked at for a change, in milliseconds.
+pub const CERTIFICATE_POLL_MS: u64 = 10_000;
+/// Longest subject of a client's certificate that is shown, in characters.
+pub const CERTIFICATE_SUBJECT_CHARS_MAX: usize = 200;
 /// Most attempts that a `rate_limit` may name.
 pub const RATE_COUNT_MAX: u32 = 1_000_000;
 /// Most failures that a `breaker` may wait for.
@@ -239,4 +289,8 @@ const _: () = {
     assert!(IN_FLIGHT_TOTAL_MAX - ENDPOINTS_MAX > IN_FLIGHT_MAX as usize);
     assert!(IMPORT_ENDPOINTS_MAX + ENDPOINTS_MAX < ENDPOINT_NAMES_MET_MAX);
     assert!(LIST_LIMIT_DEFAULT <= LIST_LIMIT_MAX);
+    assert!(CONNECTIONS_PER_ADDRESS_DEFAULT <= CONNECTIONS_DEFAULT && CONNECTIONS_DEFAULT <= CONNECTIONS_MAX);
+    assert!(HTTP2_STREAM_WINDOW_BYTES <= HTTP2_CONNECTION_WINDOW_BYTES);
+    // An answer that is being written is not taken for an idle connection before it counts as not being read.
+    assert!(ANSWER_STALL_MS_MAX < IDLE_MS_MAX && REQUEST_HEAD_MS_MAX < IDLE_MS_MAX);
 };

@@ -43,7 +43,7 @@ enum Place {
 }
 
 impl ListensAt {
-    /// Where this one listens; it does not speak TLS.
+    /// Where this one listens, without TLS.
     #[must_use]
     pub fn of(listener: &Listener) -> Self {
         match (listener, listener.tcp_address()) {

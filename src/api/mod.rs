@@ -53,7 +53,8 @@ use crate::outbox::{Condition, Outbox};
 
 /// Serves the API on a listener until it is told to stop; see [`front::serve`].
 pub async fn serve(listener: Listener, api: Arc<Snapshots>, serving: Serving) {
-    let (at, requests) = (ListensAt::of(&listener), serving.tracker.clone());
+    let at = ListensAt::of(&listener).with_tls(serving.tls.is_some());
+    let requests = serving.tracker.clone();
     serving.tracker.spawn(Arc::clone(&api.current().trail).sum_up(serving.shutdown.clone()));
     let answer = move |peer, request| routes::answer(api.current(), at, requests.clone(), peer, request);
     front::serve(listener, answer, serving).await;

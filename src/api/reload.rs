@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::Api;
 use crate::config::{Changes, ConfigErrors};
 use crate::deliver::CourierError;
+use crate::front::TlsError;
 use crate::front::answer::{Answer, json};
 use crate::front::problem::{Fault, Problem, ProblemKind};
 use crate::limits;
@@ -47,6 +48,9 @@ pub enum ReloadError {
     /// An endpoint cannot be delivered to as configured.
     #[error(transparent)]
     Courier(#[from] CourierError),
+    /// The listener's certificate cannot be served.
+    #[error("api.tls: {0}")]
+    Tls(#[from] TlsError),
     /// Its new endpoints would be more than one process can number.
     #[error(
         "the config brings more new endpoint names than webhookd can take in while it runs: it has met {met} since its start \

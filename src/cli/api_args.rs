@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 
 use super::client::{Address, Api};
 use super::failure::Failure;
+use super::tls::{self, Trust};
 use crate::limits;
 
 /// Where the daemon answers when nothing says otherwise: the default of `[api] listen`.
@@ -17,30 +18,58 @@ const API_DEFAULT: &str = "127.0.0.1:8400";
 /// The variable that is asked where neither --api nor --config is given: what is typed counts more than what was set
 /// for the whole session.
 const API_VARIABLE: &str = "WEBHOOKD_API";
+/// The variable that names the authority to trust where neither --ca nor a config does.
+const CA_VARIABLE: &str = "WEBHOOKD_CA";
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Daemon")]
 pub(super) struct ApiArgs {
-    /// Where the daemon answers: http://HOST:PORT or unix:/PATH [default: the `[api]` of --config, else
+    /// Where the daemon answers: http://HOST:PORT, https://HOST:PORT or unix:/PATH [default: the `[api]` of --config, else
     /// $WEBHOOKD_API, else http://127.0.0.1:8400]
     #[arg(long, value_name = "URL", value_parser = Address::parse)]
     api: Option<Address>,
 
-    /// The daemon's config file, to learn its address from
+    /// The daemon's config file, to learn its address and its certificate from
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 
     /// A file with the API token, where the daemon asks for one
     #[arg(long, value_name = "FILE", env = "WEBHOOKD_TOKEN_FILE")]
     token_file: Option<PathBuf>,
+
+    /// A PEM file with the authorities to trust for https [default: the certificate in the `[api]` of --config, else
+    /// $WEBHOOKD_CA, else the usual ones]
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+
+    /// A PEM file with the client certificate to show, where the daemon asks for one
+    #[arg(long, value_name = "FILE", requires = "cert_key")]
+    cert: Option<PathBuf>,
+
+    /// A PEM file with the private key of --cert
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    cert_key: Option<PathBuf>,
+}
+
+/// What a config says of how to reach its daemon.
+#[derive(Debug)]
+struct InConfig {
+    address: Address,
+    /// The certificate that it shows.
+    cert: Option<PathBuf>,
 }
 
 impl ApiArgs {
     /// The client that these options describe.
     pub(super) fn connect(&self) -> Result<Api, Failure> {
+        let mut cert = None;
         let address = match (&self.api, &self.config) {
             (Some(address), _) => address.clone(),
-            (None, Some(file)) => address_in(file)?,
+            (None, Some(file)) => {
+                let found = address_in(file)?;
+                cert = found.cert;
+                found.address
+            }
             (None, None) => match std::env::var(API_VARIABLE).ok().filter(|text| !text.is_empty()) {
                 Some(text) => Address::parse(&text)
                     .map_err(|why| Failure::usage(format!("{API_VARIABLE} is {text:?}, which is no address: {why}")))?,
@@ -48,13 +77,31 @@ impl ApiArgs {
             },
         };
         let bearer = self.token_file.as_deref().map(bearer).transpose()?;
-        Ok(Api::new(address, bearer))
+        let is_https = matches!(address, Address::Https { .. });
+        if !is_https && (self.ca.is_some() || self.cert.is_some()) {
+            return Err(Failure::usage(format!("--ca and --cert are for https, and the address is {address}")));
+        }
+        let api = Api::new(address, bearer);
+        if !is_https {
+            return Ok(api);
+        }
+        let from_environment = || std::env::var_os(CA_VARIABLE).filter(|text| !text.is_empty()).map(PathBuf::from);
+        let trust = match (&self.ca, cert) {
+            (Some(ca), _) => Trust::authorities(ca)?,
+            (None, Some(cert)) => Trust::exactly(&cert)?,
+            (None, None) => from_environment().map_or(Ok(Trust::Usual), |ca| Trust::authorities(&ca))?,
+        };
+        let identity = match (&self.cert, &self.cert_key) {
+            (Some(cert), Some(key)) => Some(tls::identity(cert, key)?),
+            _ => None,
+        };
+        Ok(api.with_tls(trust.settings(identity)?))
     }
 }
 
-/// Reads `[api] listen` alone: whoever may talk to the daemon need not be able to read its secrets, so the config is not
+/// Reads `[api] listen` and `tls` alone: whoever may talk to the daemon need not be able to read its secrets, so the config is not
 /// checked as a whole here.
-fn address_in(file: &Path) -> Result<Address, Failure> {
+fn address_in(file: &Path) -> Result<InConfig, Failure> {
     let shown = file.display();
     let text =
         fs::read_to_string(file).map_err(|error| Failure::usage(format!("{shown} could not be read: {error}")))?;
@@ -67,7 +114,16 @@ fn address_in(file: &Path) -> Result<Address, Failure> {
     let listen = table.get("api").and_then(|api| api.get("listen"));
     let listen = listen.map_or(Some(API_DEFAULT), toml::Value::as_str);
     let wrong = |why: String| Failure::usage(format!("`api.listen` in {shown} is no address: {why}"));
-    listening(listen.ok_or_else(|| wrong("it must be a text".to_owned()))?).map_err(wrong)
+    let address = listening(listen.ok_or_else(|| wrong("it must be a text".to_owned()))?).map_err(wrong)?;
+    let tls = table.get("api").and_then(|api| api.get("tls"));
+    match (address, tls) {
+        (Address::Http { authority }, Some(tls)) => {
+            let folder = file.parent().unwrap_or(Path::new(""));
+            let cert = tls.get("cert").and_then(toml::Value::as_str).map(|cert| folder.join(cert));
+            Ok(InConfig { address: Address::Https { authority }, cert })
+        }
+        (address, _) => Ok(InConfig { address, cert: None }),
+    }
 }
 
 /// Where to reach what listens on `listen`: a listener on every address is reached on loopback.
@@ -112,7 +168,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("webhookd.toml");
         fs::write(&file, config).unwrap();
-        address_in(&file).map(|address| address.to_string()).map_err(|failure| failure.message().unwrap())
+        address_in(&file).map(|found| found.address.to_string()).map_err(|failure| failure.message().unwrap())
     }
 
     #[test]
@@ -122,6 +178,9 @@ mod tests {
         assert_eq!(reached("[api]\nlisten = \"0.0.0.0:9000\"").unwrap(), "http://127.0.0.1:9000");
         assert_eq!(reached("[api]\nlisten = \"[::]:9000\"").unwrap(), "http://[::1]:9000");
         assert_eq!(reached("[api]\nlisten = \"unix:/run/a.sock\"").unwrap(), "unix:/run/a.sock");
+        let tls = "tls = { cert = \"a.pem\", key = \"a.key\" }";
+        assert_eq!(reached(&format!("[api]\n{tls}")).unwrap(), "https://127.0.0.1:8400");
+        assert_eq!(reached(&format!("[api]\nlisten = \"[::]:9000\"\n{tls}")).unwrap(), "https://[::1]:9000");
     }
 
     #[test]

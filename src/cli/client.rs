@@ -1,8 +1,9 @@
-//! A small client of the API: one request on one connection, over TCP or a unix socket, each step with a time limit.
+//! A small client of the API: one request on one connection, over TCP, TLS or a unix socket, each step with a time limit.
 
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,15 +13,20 @@ use hyper::client::conn::http1;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, RETRY_AFTER, USER_AGENT};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use url::{Position, Url};
 
 use super::failure::Failure;
+use super::tls::Met;
 use crate::limits;
 
 /// How long connecting may take.
@@ -31,6 +37,11 @@ const CONNECT_TIMEOUT: Duration = Duration::from_millis(limits::CONNECT_MS_MAX);
 pub(super) enum Address {
     /// `http://host:port`
     Http {
+        /// Host and port, as in the `host` header.
+        authority: String,
+    },
+    /// `https://host:port`
+    Https {
         /// Host and port, as in the `host` header.
         authority: String,
     },
@@ -49,18 +60,17 @@ impl Address {
                 Err("expected an absolute path after unix:, as in unix:/run/webhookd/api.sock".to_owned())
             };
         }
-        if text.starts_with("https:") {
-            return Err(
-                "this command speaks plain HTTP: give the http:// or unix: address of the daemon itself".to_owned()
-            );
-        }
-        let expected = "expected http://HOST:PORT or unix:/PATH";
+        let expected = "expected http://HOST:PORT, https://HOST:PORT or unix:/PATH";
         let full = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
         let url = Url::parse(&full).map_err(|error| format!("{expected}: {error}"))?;
         let bare = matches!(url.path(), "" | "/") && url.query().is_none() && url.fragment().is_none();
-        match url.host_str() {
-            Some(host) if url.scheme() == "http" && bare && url.username().is_empty() && url.password().is_none() => {
-                Ok(Self::Http { authority: format!("{host}:{}", url.port_or_known_default().unwrap_or(80)) })
+        let bare = bare && url.username().is_empty() && url.password().is_none();
+        match (url.host_str(), url.port_or_known_default()) {
+            (Some(host), Some(port)) if bare && url.scheme() == "http" => {
+                Ok(Self::Http { authority: format!("{host}:{port}") })
+            }
+            (Some(host), Some(port)) if bare && url.scheme() == "https" => {
+                Ok(Self::Https { authority: format!("{host}:{port}") })
             }
             _ => Err(format!("{expected}, without a path")),
         }
@@ -71,6 +81,7 @@ impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Http { authority } => write!(f, "http://{authority}"),
+            Self::Https { authority } => write!(f, "https://{authority}"),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
@@ -88,6 +99,14 @@ pub(super) enum ApiError {
         address: Address,
         /// What connecting met.
         cause: io::Error,
+    },
+    /// TLS did not come about. The request was not carried out.
+    #[error("{address} could not be reached over TLS: {met}")]
+    Tls {
+        /// Where.
+        address: Address,
+        /// Why not, and what to do.
+        met: Met,
     },
     /// The connection broke off, or what came was no HTTP. Whether the request was carried out is unknown.
     #[error("the connection to {address} broke off before an answer came ({cause})")]
@@ -182,6 +201,8 @@ impl fmt::Display for Problem {
 pub(super) struct Api {
     address: Address,
     bearer: Option<HeaderValue>,
+    /// There where the address is `https`.
+    tls: Option<Arc<ClientConfig>>,
 }
 
 /// A successful answer.
@@ -204,7 +225,12 @@ impl Answer {
 impl Api {
     /// The daemon at `address`; `bearer` is a whole `Bearer …` value.
     pub(super) fn new(address: Address, bearer: Option<HeaderValue>) -> Self {
-        Self { address, bearer }
+        Self { address, bearer, tls: None }
+    }
+
+    /// The same with these settings for `https`.
+    pub(super) fn with_tls(self, tls: Arc<ClientConfig>) -> Self {
+        Self { tls: Some(tls), ..self }
     }
 
     /// Where it answers.
@@ -245,7 +271,7 @@ impl Api {
         body: Bytes,
     ) -> Result<(Response<()>, Bytes), ApiError> {
         let host = match &self.address {
-            Address::Http { authority } => authority.as_str(),
+            Address::Http { authority } | Address::Https { authority } => authority.as_str(),
             Address::Unix(_) => "localhost",
         };
         let mut request = Request::builder().method(method).uri(path).header(HOST, host);
@@ -263,6 +289,11 @@ impl Api {
                 stream.set_nodelay(true).map_err(|error| self.broken(&error))?;
                 self.exchange(stream, request).await
             }
+            Address::Https { authority } => {
+                let stream = self.dial(TcpStream::connect(authority)).await?;
+                stream.set_nodelay(true).map_err(|error| self.broken(&error))?;
+                self.exchange(self.shake_hands(authority, stream).await?, request).await
+            }
             Address::Unix(path) => self.exchange(self.dial(UnixStream::connect(path)).await?, request).await,
         }
     }
@@ -272,6 +303,22 @@ impl Api {
         match timeout(CONNECT_TIMEOUT, connecting).await {
             Ok(connected) => connected.map_err(no_daemon),
             Err(_) => Err(no_daemon(io::ErrorKind::TimedOut.into())),
+        }
+    }
+
+    async fn shake_hands(&self, authority: &str, stream: TcpStream) -> Result<TlsStream<TcpStream>, ApiError> {
+        let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let name = ServerName::try_from(host.to_owned()).map_err(|error| self.broken(&error))?;
+        let Some(settings) = &self.tls else { return Err(self.broken(&io::Error::other("TLS is not set up"))) };
+        let shaken = TlsConnector::from(Arc::clone(settings)).connect(name, stream);
+        match timeout(CONNECT_TIMEOUT, shaken).await {
+            Ok(Ok(stream)) => Ok(stream),
+            Ok(Err(error)) => Err(match Met::below(&error) {
+                Some(met) => ApiError::Tls { address: self.address.clone(), met },
+                None => self.broken(&error),
+            }),
+            Err(_) => Err(self.broken(&io::Error::from(io::ErrorKind::TimedOut))),
         }
     }
 
@@ -305,7 +352,11 @@ impl Api {
         Ok((Response::from_parts(head, ()), body))
     }
 
-    fn broken(&self, cause: &dyn std::error::Error) -> ApiError {
+    fn broken(&self, cause: &(dyn std::error::Error + 'static)) -> ApiError {
+        // A server of TLS 1.3 says what it thinks of a client's certificate after the handshake, before it reads a request.
+        if let Some(met) = Met::below(cause).filter(Met::is_refusal) {
+            return ApiError::Tls { address: self.address.clone(), met };
+        }
         let mut text = cause.to_string();
         if let Some(source) = cause.source() {
             text = format!("{text}: {source}");

@@ -33,6 +33,7 @@ mod send;
 mod sign;
 mod store;
 mod table;
+mod tls;
 mod verify;
 mod view;
 mod when;

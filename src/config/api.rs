@@ -2,10 +2,10 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use super::keys::{API, TOKEN};
+use super::keys::{API, API_TLS, TOKEN};
 use super::reader::{Item, Reading, Table, named, shown};
 use super::secrets::read_secret;
-use super::{Api, Listen, Scope, Token, hosts};
+use super::{Api, Listen, Scope, Token, hosts, tls};
 use crate::limits;
 use crate::model::text::EndpointName;
 use crate::signature::secret::Secret;
@@ -16,7 +16,7 @@ const WHAT: &str =
 impl Default for Api {
     fn default() -> Self {
         let listen = Listen::Tcp(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8400));
-        Self { listen, body_bytes_max: limits::MIB, hosts: Vec::new(), tokens: Vec::new() }
+        Self { listen, body_bytes_max: limits::MIB, hosts: Vec::new(), tls: None, tokens: Vec::new() }
     }
 }
 
@@ -43,6 +43,16 @@ pub(super) fn read(reading: &mut Reading<'_>, item: Option<&Item<'_>>) -> Api {
     let token_item = table.get("token");
     let tokens = token_item.as_ref().map(|item| read_tokens(reading, item)).unwrap_or_default();
     let has_tokens = token_item.is_some_and(|item| item.value.as_table().is_some_and(|names| !names.is_empty()));
+    let tls_item = table.get("tls");
+    let tls = tls_item.as_ref().and_then(|item| tls::read_listener(reading, item, &API_TLS, &listen));
+    if let Some(item) = listen_item.as_ref().filter(|_| !listen.is_local() && has_tokens && tls_item.is_none()) {
+        reading.warn(
+            item,
+            "other machines reach this address without TLS: tokens and events travel in the clear, for everyone on the way \
+             to read; add tls = { cert = \"cert.pem\", key = \"key.pem\" } to [api], or listen on a loopback address behind \
+             a proxy that speaks TLS",
+        );
+    }
     if let Some(item) = listen_item.filter(|_| !listen.is_local() && !has_tokens) {
         reading.error(
             &item,
@@ -52,10 +62,11 @@ pub(super) fn read(reading: &mut Reading<'_>, item: Option<&Item<'_>>) -> Api {
         );
     }
     let body_bytes_max = usize::try_from(body_bytes).unwrap_or(default.body_bytes_max);
-    Api { listen, body_bytes_max, hosts, tokens }
+    Api { listen, body_bytes_max, hosts, tls, tokens }
 }
 
-fn read_listen(reading: &mut Reading<'_>, item: &Item<'_>) -> Option<Listen> {
+/// Reads `listen`.
+pub(super) fn read_listen(reading: &mut Reading<'_>, item: &Item<'_>) -> Option<Listen> {
     let text = item.text(reading, WHAT)?;
     if let Some(path) = text.strip_prefix("unix:") {
         return read_unix(reading, item, path);

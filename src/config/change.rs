@@ -9,7 +9,7 @@ use std::sync::Arc;
 use hyper::header::{HeaderName, HeaderValue};
 use subtle::ConstantTimeEq as _;
 
-use super::{Api, Config, Endpoint, EndpointTls, Storage, Token};
+use super::{Api, Config, Endpoint, EndpointTls, Inbound, ListenerTls, Storage, Token};
 use crate::model::text::EndpointName;
 use crate::signature::sign_alike;
 
@@ -41,21 +41,23 @@ impl Config {
     ///
     /// A daemon keeps its listener and its data folder while it runs. And whoever listens where other machines reach it
     /// keeps its tokens where the new config, which is for another listener, has none: else everyone could do everything
-    /// until the restart.
+    /// until the restart. Other certificates count at once; whether there is TLS at all is part of where a listener is
+    /// reached, so it changes with a restart.
     #[must_use]
     pub fn renewed(&self, next: Self) -> (Self, Changes) {
         let mut changes = Changes::default();
-        let Self { api, storage, endpoints, warnings } = next;
+        let Self { api, inbound, storage, endpoints, warnings } = next;
         let api = self.api.renewed(api, &mut changes);
+        compare_inbound(self.inbound.as_ref(), inbound.as_ref(), &mut changes);
         let storage = self.storage.renewed(storage, &mut changes);
         compare(&self.endpoints, &endpoints, &mut changes);
-        (Self { api, storage, endpoints, warnings }, changes)
+        (Self { api, inbound, storage, endpoints, warnings }, changes)
     }
 }
 
 impl Api {
     fn renewed(&self, next: Self, changes: &mut Changes) -> Self {
-        let Self { listen, body_bytes_max, hosts, mut tokens } = next;
+        let Self { listen, body_bytes_max, hosts, tls, mut tokens } = next;
         if listen != self.listen {
             changes.needs_restart.push("api.listen");
         }
@@ -65,6 +67,19 @@ impl Api {
         if hosts != self.hosts {
             changes.settings.push("api.hosts");
         }
+        let tls = match (&self.tls, tls) {
+            (Some(_), Some(next)) => {
+                if !same_tls(self.tls.as_ref(), Some(&next)) {
+                    changes.settings.push("api.tls");
+                }
+                Some(next)
+            }
+            (None, None) => None,
+            (now, _) => {
+                changes.needs_restart.push("api.tls");
+                now.clone()
+            }
+        };
         if !same_tokens(&self.tokens, &tokens) {
             if tokens.is_empty() && !self.listen.is_local() {
                 changes.needs_restart.push("api.token");
@@ -73,7 +88,7 @@ impl Api {
                 changes.settings.push("api.token");
             }
         }
-        Self { listen: self.listen.clone(), body_bytes_max, hosts, tokens }
+        Self { listen: self.listen.clone(), body_bytes_max, hosts, tls, tokens }
     }
 }
 
@@ -91,6 +106,27 @@ impl Storage {
         ];
         changes.settings.extend(differ.iter().filter(|(_, differs)| *differs).map(|(key, _)| *key));
         Self { dir: self.dir.clone(), ..next }
+    }
+}
+
+/// Nothing listens there yet, so everything about it counts at once.
+fn compare_inbound(now: Option<&Inbound>, next: Option<&Inbound>, changes: &mut Changes) {
+    let default = Inbound::default();
+    let (now, next) = (now.unwrap_or(&default), next.unwrap_or(&default));
+    let Inbound { listen, body_bytes_max, tls } = next;
+    let differ = [
+        ("inbound.listen", *listen != now.listen),
+        ("inbound.max_body", *body_bytes_max != now.body_bytes_max),
+        ("inbound.tls", !same_tls(now.tls.as_ref(), tls.as_ref())),
+    ];
+    changes.settings.extend(differ.iter().filter(|(_, differs)| *differs).map(|(key, _)| *key));
+}
+
+fn same_tls(now: Option<&Arc<ListenerTls>>, next: Option<&Arc<ListenerTls>>) -> bool {
+    match (now, next) {
+        (None, None) => true,
+        (Some(now), Some(next)) => now.is_like(next),
+        _ => false,
     }
 }
 

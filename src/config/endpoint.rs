@@ -105,7 +105,7 @@ fn read(
     let signing = signing::read(reading, &table, headers.as_ref());
     let format = table.word(reading, "format", &formats, Format::Standard);
     let permanent = table.get("permanent").map(|item| read_permanent(reading, &item)).unwrap_or_default();
-    let tls = tls_item.and_then(|item| tls::read(reading, &item));
+    let tls = tls_item.and_then(|item| tls::read_endpoint(reading, &item));
     let order = table.word(reading, "order", &orders, Order::None);
     let on_dead_words = [("skip", OnDead::Skip), ("block", OnDead::Block)];
     let on_dead = table.word(reading, "on_dead", &on_dead_words, OnDead::Skip);

@@ -12,7 +12,8 @@ use super::delivery::{self, Delivery};
 use super::error::{ConfigError, ConfigErrors};
 use super::keys::{DELIVERY, ROOT};
 use super::reader::{EnvLookup, Item, Reading, Table};
-use super::{Config, api, endpoint, storage};
+use super::{Config, api, endpoint, inbound, storage};
+use crate::clock::{SystemClock, UnixMs};
 use crate::limits;
 
 /// Looks up a variable of this process's environment.
@@ -22,11 +23,19 @@ pub fn process_env(name: &str) -> Option<OsString> {
 }
 
 impl Config {
-    /// Reads and checks a config file, with the secret and PEM files that it names.
+    /// Reads and checks a config file, with the secret and PEM files that it names, at the machine's time.
     ///
     /// # Errors
     /// Every fault at once, each with its place; or one line if the file cannot be read at all.
     pub fn load(path: &Path, env: EnvLookup<'_>) -> Result<Self, ConfigErrors> {
+        Self::load_at(path, env, SystemClock::shared().wall())
+    }
+
+    /// The same at the time `now`: certificates hold at one time and not at another.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn load_at(path: &Path, env: EnvLookup<'_>, now: UnixMs) -> Result<Self, ConfigErrors> {
         let file_name = path.display().to_string();
         let refuse = |message: String| ConfigErrors::of_file(&file_name, message);
         let bytes = read_file(path).map_err(|error| {
@@ -39,16 +48,30 @@ impl Config {
             let line = bytes[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count() + 1;
             refuse(format!("the config file is not UTF-8 (line {line}); save it as UTF-8 text"))
         })?;
-        Self::parse(text, &file_name, path.parent().unwrap_or(Path::new("")), env)
+        Self::parse_at(text, &file_name, path.parent().unwrap_or(Path::new("")), env, now)
     }
 
-    /// Checks a config. `file_name` is what errors call it; relative paths start at `base_dir`. Nothing is read but the
-    /// secret and PEM files that it names.
+    /// Checks a config at the machine's time; see [`Config::parse_at`].
     ///
     /// # Errors
     /// Every fault at once, each with its place.
     pub fn parse(text: &str, file_name: &str, base_dir: &Path, env: EnvLookup<'_>) -> Result<Self, ConfigErrors> {
-        let mut reading = Reading::new(text, file_name, base_dir, env);
+        Self::parse_at(text, file_name, base_dir, env, SystemClock::shared().wall())
+    }
+
+    /// Checks a config at the time `now`. `file_name` is what errors call it; relative paths start at `base_dir`. Nothing is read but the
+    /// secret and PEM files that it names.
+    ///
+    /// # Errors
+    /// Every fault at once, each with its place.
+    pub fn parse_at(
+        text: &str,
+        file_name: &str,
+        base_dir: &Path,
+        env: EnvLookup<'_>,
+        now: UnixMs,
+    ) -> Result<Self, ConfigErrors> {
+        let mut reading = Reading::new(text, file_name, base_dir, env, now);
         let (document, faults) = DeTable::parse_recoverable(text);
         for fault in &faults {
             let at = fault.span().map_or(text.len(), |span| span.start);
@@ -79,13 +102,14 @@ fn read_file(path: &Path) -> std::io::Result<Zeroizing<Vec<u8>>> {
 fn read(reading: &mut Reading<'_>, document: &DeTable<'_>) -> Config {
     let root = Table::root(reading, document, &ROOT);
     let api = api::read(reading, root.get("api").as_ref());
+    let inbound = root.get("inbound").and_then(|item| inbound::read(reading, &item, &api));
     let storage = storage::read(reading, root.get("storage").as_ref());
     let delivery = read_delivery(reading, root.get("delivery"));
     let endpoints = root.get("endpoint").map(|item| endpoint::read_all(reading, &item, &delivery)).unwrap_or_default();
     if endpoints.is_empty() {
         reading.warnings.push("there is no [endpoint.NAME] yet: events are stored, and delivered to nobody".to_owned());
     }
-    Config { api, storage, endpoints, warnings: Vec::new() }
+    Config { api, inbound, storage, endpoints, warnings: Vec::new() }
 }
 
 fn read_delivery(reading: &mut Reading<'_>, item: Option<Item<'_>>) -> Delivery {

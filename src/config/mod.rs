@@ -12,8 +12,8 @@
 //! |---|---|
 //! | `load` | a file to a [`Config`] |
 //! | `reader`, `keys`, `units`, `error` | typed reading with places; known keys; quantities; the faults |
-//! | `api`, `storage`, `delivery`, `endpoint` | one table each |
-//! | `headers`, `hosts`, `signing`, `tls`, `secrets` | parts of these |
+//! | `api`, `inbound`, `storage`, `delivery`, `endpoint` | one table each |
+//! | `headers`, `hosts`, `signing`, `tls/`, `secrets` | parts of these |
 //! | `summary` | a config in a few lines |
 //! | `debug` | an endpoint as `Debug` shows it |
 //! | `change` | what another config changes while a daemon runs, and what it cannot |
@@ -26,6 +26,7 @@ mod endpoint;
 mod error;
 mod headers;
 mod hosts;
+mod inbound;
 mod keys;
 mod load;
 mod reader;
@@ -50,6 +51,7 @@ pub use self::error::{ConfigError, ConfigErrors};
 pub use self::hosts::HostName;
 pub use self::load::process_env;
 pub use self::reader::EnvLookup;
+pub use self::tls::{ListenerTls, ReadTls, TlsFiles, TlsKey, TlsNote, pem, subject_of};
 use crate::model::text::EndpointName;
 pub use crate::policy::breaker::BreakerRules;
 pub use crate::policy::order::{OnDead, Order};
@@ -60,10 +62,12 @@ use crate::signature::Scheme;
 use crate::signature::secret::Secret;
 
 /// A whole config, checked.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Config {
     /// `[api]`
     pub api: Api,
+    /// `[inbound]`; `None`: there is no such table.
+    pub inbound: Option<Inbound>,
     /// `[storage]`
     pub storage: Storage,
     /// `[endpoint.*]`
@@ -82,7 +86,7 @@ pub enum Listen {
 }
 
 /// `[api]`
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Api {
     /// Where it listens.
     pub listen: Listen,
@@ -90,8 +94,21 @@ pub struct Api {
     pub body_bytes_max: usize,
     /// Names under which it is asked for, beside IP addresses and `localhost`.
     pub hosts: Vec<HostName>,
+    /// Its certificate; `None`: it speaks plain HTTP.
+    pub tls: Option<Arc<ListenerTls>>,
     /// Its tokens; empty: everyone who reaches the listener may do everything.
     pub tokens: Vec<Token>,
+}
+
+/// `[inbound]`
+#[derive(Clone, Debug)]
+pub struct Inbound {
+    /// Where it listens.
+    pub listen: Listen,
+    /// Largest request body, in bytes.
+    pub body_bytes_max: usize,
+    /// Its certificate; `None`: it speaks plain HTTP.
+    pub tls: Option<Arc<ListenerTls>>,
 }
 
 /// One bearer token.

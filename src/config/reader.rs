@@ -14,6 +14,7 @@ use toml::de::{DeTable, DeValue};
 use super::error::ConfigError;
 use super::keys::{Keys, SECRET};
 use super::units;
+use crate::clock::UnixMs;
 
 /// How environment variables are looked up.
 pub type EnvLookup<'a> = &'a dyn Fn(&str) -> Option<OsString>;
@@ -30,6 +31,8 @@ pub(super) struct Reading<'a> {
     base_dir: &'a Path,
     /// Looks up an environment variable.
     pub(super) env: EnvLookup<'a>,
+    /// The present time, which certificates are judged by.
+    pub(super) now: UnixMs,
     /// The faults so far.
     pub(super) errors: Vec<ConfigError>,
     /// The warnings so far.
@@ -37,9 +40,9 @@ pub(super) struct Reading<'a> {
 }
 
 impl<'a> Reading<'a> {
-    pub(super) fn new(text: &'a str, file_name: &'a str, base_dir: &'a Path, env: EnvLookup<'a>) -> Self {
+    pub(super) fn new(text: &'a str, file_name: &'a str, base_dir: &'a Path, env: EnvLookup<'a>, now: UnixMs) -> Self {
         let lines = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
-        Self { text, lines, file_name, base_dir, env, errors: Vec::new(), warnings: Vec::new() }
+        Self { text, lines, file_name, base_dir, env, now, errors: Vec::new(), warnings: Vec::new() }
     }
 
     /// Notes a fault at a byte position.

@@ -167,23 +167,23 @@ pub(super) fn read_private(
     bytes_max: usize,
     advice: &str,
 ) -> Option<Vec<u8>> {
-    let (bytes, mode) = read_bounded(reading, item, path, bytes_max, advice)?;
-    if mode & 0o004 != 0 {
-        let sentence =
-            format!("everyone on this machine may read {}; `chmod o-r` it, or better `chmod 600`", path.display());
+    let read = read_file_bounded(path, bytes_max, advice);
+    let (bytes, mode) = read.map_err(|why| reading.error(item, why)).ok()?;
+    if let Some(sentence) = seen_by_all(path, mode) {
         reading.warn(item, &sentence);
     }
     Some(bytes)
 }
 
+/// A sentence about a private file with these permissions that everyone on the machine may read.
+pub(super) fn seen_by_all(path: &Path, mode: u32) -> Option<String> {
+    let sentence =
+        || format!("everyone on this machine may read {}; `chmod o-r` it, or better `chmod 600`", path.display());
+    (mode & 0o004 != 0).then(sentence)
+}
+
 /// Reads a file of at most so many bytes, and its permissions (0 for what is no regular file).
-pub(super) fn read_bounded(
-    reading: &mut Reading<'_>,
-    item: &Item<'_>,
-    path: &Path,
-    bytes_max: usize,
-    advice: &str,
-) -> Option<(Vec<u8>, u32)> {
+pub(super) fn read_file_bounded(path: &Path, bytes_max: usize, advice: &str) -> Result<(Vec<u8>, u32), String> {
     let read = || -> std::io::Result<(Vec<u8>, u32)> {
         let file = File::open(path)?;
         let meta = file.metadata()?;
@@ -195,13 +195,9 @@ pub(super) fn read_bounded(
     };
     match read() {
         Ok((bytes, _)) if bytes.len() > bytes_max => {
-            reading.error(item, format!("{} is too large: more than {bytes_max} bytes", path.display()));
-            None
+            Err(format!("{} is too large: more than {bytes_max} bytes", path.display()))
         }
-        Ok(read) => Some(read),
-        Err(error) => {
-            reading.error(item, format!("{} cannot be read: {error}; {advice}", path.display()));
-            None
-        }
+        Ok(read) => Ok(read),
+        Err(error) => Err(format!("{} cannot be read: {error}; {advice}", path.display())),
     }
 }

@@ -1,14 +1,19 @@
 //! A config in a few lines, for `check`.
 
 use super::units::{show_duration_ms, show_size_bytes};
-use super::{Config, Durability, Listen};
+use super::{Api, Config, Durability, Inbound, Listen, ListenerTls};
 
 impl Config {
     /// What the config says, in a few lines without secrets; URLs are shortened to scheme and host, since their paths
     /// may hold credentials.
     #[must_use]
     pub fn summary(&self) -> String {
-        let mut lines = vec![format!("listens on {}, {}", self.api.listen, self.tokens_in_words())];
+        let tls = tls_in_words(self.api.tls.as_deref());
+        let mut lines = vec![format!("listens on {}{tls}, {}", self.api.address(), self.tokens_in_words())];
+        if let Some(inbound) = &self.inbound {
+            let tls = tls_in_words(inbound.tls.as_deref());
+            lines.push(format!("would take inbound webhooks on {}{tls}", inbound.address()));
+        }
         let storage = &self.storage;
         let durability = match storage.durability {
             Durability::Fsync => "each event on the disk before it is acknowledged",
@@ -44,6 +49,35 @@ impl Config {
             n => format!("{n} tokens"),
         }
     }
+}
+
+impl Api {
+    /// Where it listens: `http://…`, `https://…` or `unix:…`.
+    #[must_use]
+    pub fn address(&self) -> String {
+        with_scheme(&self.listen, self.tls.is_some())
+    }
+}
+
+impl Inbound {
+    /// Where it is to listen: `http://…`, `https://…` or `unix:…`.
+    #[must_use]
+    pub fn address(&self) -> String {
+        with_scheme(&self.listen, self.tls.is_some())
+    }
+}
+
+fn with_scheme(listen: &Listen, tls: bool) -> String {
+    match listen {
+        Listen::Tcp(address) if tls => format!("https://{address}"),
+        _ => listen.to_string(),
+    }
+}
+
+fn tls_in_words(tls: Option<&ListenerTls>) -> String {
+    let Some(tls) = tls else { return String::new() };
+    let clients = if tls.client_ca.is_empty() { "" } else { ", for clients with a certificate of client_ca" };
+    format!(" with a certificate until {}{clients}", tls.expires)
 }
 
 impl std::fmt::Display for Listen {

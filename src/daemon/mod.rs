@@ -6,10 +6,12 @@
 //!
 //! | file | job |
 //! |---|---|
+//! | `certificates` | those of the listeners, watched |
 //! | `hardening` | what of the process's memory others may see |
 //! | `reload` | another config in the place of the one in force |
 //! | `signals` | runs until it is told to stop |
 
+mod certificates;
 mod hardening;
 mod reload;
 mod signals;
@@ -24,14 +26,15 @@ use tokio_util::task::TaskTracker;
 pub use self::hardening::{forbid_core_dumps, make_files_private};
 pub use self::signals::{Ended, run_until_signalled};
 
+use self::certificates::Certificates;
 use self::reload::Reloader;
 use crate::api::{self, Core, Parts, Readiness, Reloads, Snapshots};
 use crate::clock::{SharedClock, SystemClock};
 use crate::config::Config;
 use crate::deliver::{CourierError, HttpCourier, OwnListeners};
 use crate::dispatch::{self, Dispatcher};
-use crate::front::{BindError, Listener, Serving};
-use crate::limits::{GENERATION_BYTES_MAX, IN_FLIGHT_TOTAL_MAX};
+use crate::front::{BindError, Connections, Listener, Places, Serving, TlsError};
+use crate::limits::{CONNECTIONS_DEFAULT, CONNECTIONS_PER_ADDRESS_DEFAULT, GENERATION_BYTES_MAX, IN_FLIGHT_TOTAL_MAX};
 use crate::model::roster::Roster;
 use crate::observe::Metrics;
 use crate::observe::audit::{Action, Actor, Trail};
@@ -61,6 +64,9 @@ pub enum StartError {
     /// The API's listener.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// The certificate of the API's listener.
+    #[error("[api] tls: {0}")]
+    Tls(#[from] TlsError),
     /// The data folder.
     #[error(transparent)]
     Outbox(#[from] OpenError),
@@ -104,10 +110,12 @@ impl Daemon {
     pub async fn start(config: Arc<Config>, options: DaemonOptions) -> Result<Self, StartError> {
         let DaemonOptions { clock, seed, config_file } = options;
         let listener = Listener::bind(&config.api.listen).await?;
-        let address = listener.address();
+        let (roster, metrics, readiness) = (Roster::shared(), Metrics::shared(), Arc::new(Readiness::default()));
+        let certificates = Certificates::new(&config, &clock, &metrics)?;
+        let tls = certificates.api();
+        let address = address(&listener, tls.is_some());
         let own = OwnListeners::from_iter(listener.tcp_address());
         let courier = Arc::new(HttpCourier::new(config.endpoints.values(), Arc::clone(&clock), own)?);
-        let (roster, metrics, readiness) = (Roster::shared(), Metrics::shared(), Arc::new(Readiness::default()));
         // Numbers in the order of the config, which is the order that answers name them in.
         for name in config.endpoints.keys() {
             roster.number(name);
@@ -125,7 +133,9 @@ impl Daemon {
             reloads: reloads.clone(),
             trail: Arc::clone(&trail),
         });
-        let on_api = Serving { shutdown: hang_up.clone(), tracker: serving.clone() };
+        let places = Places { all: CONNECTIONS_DEFAULT, per_address: CONNECTIONS_PER_ADDRESS_DEFAULT };
+        let connections = Connections::new("api", places, Arc::clone(&metrics));
+        let on_api = Serving { shutdown: hang_up.clone(), tracker: serving.clone(), connections, tls };
         serving.spawn(api::serve(listener, Arc::clone(&front), on_api));
         // If this fails, dropping the guard ends the front again.
         let guard = hang_up.clone().drop_guard();
@@ -159,6 +169,7 @@ impl Daemon {
             control: running.control,
             outbox: outbox.clone(),
             front,
+            certificates,
         };
         serving.spawn(reloader.run(asked, stop.clone()));
         let (drained, dispatcher_ended) = (running.drained, running.ended);
@@ -178,7 +189,7 @@ impl Daemon {
         })
     }
 
-    /// Where the API listens: `http://…` or `unix:…`, with the port that was really bound.
+    /// Where the API listens: `http://…`, `https://…` or `unix:…`, with the port that was really bound.
     #[must_use]
     pub fn api_address(&self) -> &str {
         &self.address
@@ -228,6 +239,15 @@ impl Daemon {
         self.hang_up.cancel();
         self.outbox.close().await;
         tracing::info!("stopped");
+    }
+}
+
+/// Where a listener stands, as `--api` takes it.
+fn address(listener: &Listener, tls: bool) -> String {
+    let address = listener.address();
+    match address.strip_prefix("http://") {
+        Some(authority) if tls => format!("https://{authority}"),
+        _ => address,
     }
 }
 

@@ -8,8 +8,8 @@
 //!    dispatcher, so that an event that is accepted for an endpoint finds its lane open; then outbox and API. Attempts and
 //!    requests under way end as they began.
 //!
-//! What TLS on the listeners will need belongs in [`Prepared`]: the certificates are read with the config, and what is made
-//! of them is put to use with the rest.
+//! The certificates of the listeners are read with the config; what is made of them is put to use with the rest. Between
+//! two reloads the same task watches their files (`certificates`), so that one hand alone changes what is in force.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,11 +17,13 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::certificates::Certificates;
 use crate::api::{ReloadAsk, ReloadError, Reloaded, Snapshots};
-use crate::clock::SharedClock;
+use crate::clock::{SharedClock, UnixMs};
 use crate::config::{Changes, Config, Storage, process_env};
 use crate::deliver::{self, HttpCourier};
 use crate::dispatch::Control;
+use crate::front::TlsSettings;
 use crate::front::problem::Problem;
 use crate::limits::{ENDPOINT_NAMES_MET_MAX, RELOAD_READ_MS_MAX};
 use crate::model::roster::Roster;
@@ -44,6 +46,7 @@ pub(super) struct Reloader {
     pub(super) control: Control,
     pub(super) outbox: Outbox,
     pub(super) front: Arc<Snapshots>,
+    pub(super) certificates: Certificates,
 }
 
 /// A config that can be put in force, with what was made for it.
@@ -52,6 +55,7 @@ struct Prepared {
     config: Config,
     changes: Changes,
     courier: deliver::Prepared,
+    tls: Option<TlsSettings>,
 }
 
 impl Reloader {
@@ -62,6 +66,12 @@ impl Reloader {
                 biased;
                 () = stop.cancelled() => return,
                 ask = asked.recv() => ask,
+                tls = self.certificates.renewed() => {
+                    let mut config = Config::clone(&self.config);
+                    config.api.tls = Some(tls);
+                    self.config = Arc::new(config);
+                    continue;
+                }
             };
             let Some(ask) = ask else { return };
             let prepared = tokio::select! {
@@ -94,23 +104,25 @@ impl Reloader {
         let file = self.file.clone().ok_or(ReloadError::NoFile)?;
         let deadline = self.clock.sleep_until(self.clock.mono().plus_ms(RELOAD_READ_MS_MAX));
         let next = tokio::select! {
-            next = load(file.clone()) => next?,
+            next = load(file.clone(), self.clock.wall()) => next?,
             () = deadline => return Err(ReloadError::TooSlow),
         };
         let (config, changes) = self.config.renewed(next);
         check_names(&self.roster, &config, &changes)?;
         let courier = self.courier.prepare(config.endpoints.values())?;
-        Ok((file, Prepared { config, changes, courier }))
+        let tls = self.certificates.prepare(&config)?;
+        Ok((file, Prepared { config, changes, courier, tls }))
     }
 
     /// Puts a config in force. Only a daemon that stops has a part that says no, and then nobody is served by it any more.
     async fn apply(&mut self, file: &Path, prepared: Prepared) -> Result<Reloaded, ReloadError> {
-        let Prepared { config, changes, courier } = prepared;
+        let Prepared { config, changes, courier, tls } = prepared;
         let config = Arc::new(config);
         self.courier.adopt(courier);
         let endpoints = config.endpoints.values().cloned().collect();
         self.control.reload(endpoints).await.map_err(|_| ReloadError::Stopping)?;
         self.outbox.configure(settings(&config.storage)).await;
+        self.certificates.adopt(&config, tls);
         self.front.adopt(&config);
         let warnings = config.warnings.clone();
         self.config = config;
@@ -120,8 +132,8 @@ impl Reloader {
 }
 
 /// Reads a config with all that it names, off the runtime's threads.
-async fn load(file: PathBuf) -> Result<Config, ReloadError> {
-    let loading = tokio::task::spawn_blocking(move || Config::load(&file, &process_env));
+async fn load(file: PathBuf, now: UnixMs) -> Result<Config, ReloadError> {
+    let loading = tokio::task::spawn_blocking(move || Config::load_at(&file, &process_env, now));
     match loading.await {
         Ok(loaded) => Ok(loaded?),
         Err(panic) => Err(ReloadError::Panicked(panic.to_string())),

@@ -47,6 +47,7 @@ use crate::policy::answer::Verdict;
 pub use self::body::CLOUD_SOURCE;
 pub use self::courier::{CourierError, HttpCourier, Prepared};
 pub use self::guard::OwnListeners;
+pub use self::tls::usual_roots;
 
 /// What is to be tried.
 #[derive(Clone, Debug)]

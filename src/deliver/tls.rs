@@ -132,7 +132,8 @@ fn compiled_in_roots() -> RootCertStore {
 
 /// Mozilla's roots and those of the system that are not among them. `SSL_CERT_FILE` and `SSL_CERT_DIR` name other
 /// places for the system's.
-fn usual_roots() -> RootCertStore {
+#[must_use]
+pub fn usual_roots() -> RootCertStore {
     let mut roots = compiled_in_roots();
     let system = rustls_native_certs::load_native_certs();
     for error in &system.errors {

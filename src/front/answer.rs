@@ -31,6 +31,13 @@ pub static ON_EVERY_ANSWER: [(HeaderName, HeaderValue); 7] = [
     (HeaderName::from_static("cross-origin-opener-policy"), HeaderValue::from_static("same-origin")),
 ];
 
+/// These as they stand in a head that is written by hand, each with the end of its line.
+pub(super) fn fields_by_hand() -> String {
+    let field =
+        |(name, value): &(HeaderName, HeaderValue)| format!("{name}: {}\r\n", value.to_str().unwrap_or_default());
+    ON_EVERY_ANSWER.iter().map(field).collect()
+}
+
 /// Room for these, the content type, and what an answer or hyper adds.
 const HEADERS: usize = ON_EVERY_ANSWER.len() + 5;
 

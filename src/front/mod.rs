@@ -1,14 +1,19 @@
 //! The HTTP front that every listener of the daemon has: sockets, connections and their limits, bodies, problems. What is served
 //! behind it ([`crate::api`]) is a function from a request to an answer.
 //!
-//! A connection passes, in this order: the listener (`listen`), a place among the connections and its time limits (`serve`), the
-//! socket's habits (`wire`), and then hyper, which hands each request on with its [`Peer`].
+//! A connection passes, in this order: the listener (`listen`, `serve`), a place among the connections (`connections`), the
+//! socket's habits (`wire`), and then hyper, which hands each request on with its [`Peer`]. What goes on on it, and what is over
+//! when, is its `pulse`.
 //!
 //! | file | job |
 //! |---|---|
 //! | `listen` | binds TCP and unix sockets |
-//! | `serve` | accepts connections and drives each in a task |
+//! | `serve` | accepts connections, finds each a place or turns it away |
+//! | `connections`, `refusal` | the places, in all and for one address; what is told to who finds none |
+//! | `connection` | drives one connection to its end |
+//! | `pulse`, `heads`, `outgoing` | the phases of a connection, each with its limit, and where they show |
 //! | `peer` | who is at the other end |
+//! | `tls` | TLS, and who speaks it badly |
 //! | `wire` | closing gently, and never waiting without end |
 //! | `unread` | what is answered to a request that hyper could not read |
 //! | `body` | request bodies under their limits |
@@ -20,14 +25,23 @@
 
 pub mod answer;
 pub mod body;
+mod connection;
+mod connections;
+mod heads;
 mod listen;
+mod outgoing;
 mod peer;
 pub mod problem;
+mod pulse;
+mod refusal;
 mod serve;
 pub mod tally;
+mod tls;
 mod unread;
 mod wire;
 
+pub use connections::{Connections, Places};
 pub use listen::{BindError, Listener, Place, SocketFile};
 pub use peer::{Origin, Peer};
 pub use serve::{Serving, serve};
+pub use tls::{Tls, TlsError, TlsSettings};

@@ -8,6 +8,17 @@ use std::net::SocketAddr;
 pub struct Peer {
     /// Where it comes from.
     pub origin: Origin,
+    /// Whom the certificate is of that it showed and that was verified, in a short text without control characters; `None`
+    /// where it showed none.
+    pub certificate: Option<String>,
+}
+
+impl Peer {
+    /// A client without a certificate.
+    #[must_use]
+    pub fn new(origin: Origin) -> Self {
+        Self { origin, certificate: None }
+    }
 }
 
 /// Where a connection comes from.
@@ -25,9 +36,13 @@ pub enum Origin {
 impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.origin {
-            Origin::Tcp(address) => write!(f, "{address}"),
-            Origin::Unix { uid: Some(uid) } => write!(f, "unix:uid={uid}"),
-            Origin::Unix { uid: None } => f.write_str("unix"),
+            Origin::Tcp(address) => write!(f, "{address}")?,
+            Origin::Unix { uid: Some(uid) } => write!(f, "unix:uid={uid}")?,
+            Origin::Unix { uid: None } => f.write_str("unix")?,
+        }
+        match &self.certificate {
+            Some(certificate) => write!(f, " ({certificate})"),
+            None => Ok(()),
         }
     }
 }
@@ -38,10 +53,13 @@ mod tests {
 
     #[test]
     fn a_peer_is_named_by_its_address_or_its_user() {
-        let peer = |origin| Peer { origin }.to_string();
+        let peer = |origin| Peer::new(origin).to_string();
         assert_eq!(peer(Origin::Tcp("192.0.2.7:5000".parse().unwrap())), "192.0.2.7:5000");
         assert_eq!(peer(Origin::Tcp("[2001:db8::1]:5000".parse().unwrap())), "[2001:db8::1]:5000");
         assert_eq!(peer(Origin::Unix { uid: Some(1000) }), "unix:uid=1000");
         assert_eq!(peer(Origin::Unix { uid: None }), "unix");
+        let origin = Origin::Tcp("192.0.2.7:5000".parse().unwrap());
+        let shown = Peer { origin, certificate: Some("CN=app".to_owned()) }.to_string();
+        assert_eq!(shown, "192.0.2.7:5000 (CN=app)");
     }
 }

@@ -65,6 +65,8 @@ kinds! {
     InvalidJson = "invalid-json" BAD_REQUEST "The body is not acceptable JSON",
     /// The body broke off, or its framing is wrong.
     BrokenBody = "broken-body" BAD_REQUEST "The body did not arrive whole",
+    /// Plain HTTP was spoken where TLS is.
+    TlsNeeded = "tls-needed" BAD_REQUEST "This port speaks TLS",
     /// A token is needed and none, or none that is known, was sent.
     Unauthorized = "unauthorized" UNAUTHORIZED "A valid token is needed",
     /// The token's scope does not reach so far.
@@ -115,6 +117,8 @@ kinds! {
     NotReady = "not-ready" SERVICE_UNAVAILABLE "webhookd is not ready",
     /// More is under way than there is room for.
     Busy = "busy" SERVICE_UNAVAILABLE "webhookd is busy",
+    /// The listener, or the client's address, has all the connections it may have.
+    TooManyConnections = "too-many-connections" SERVICE_UNAVAILABLE "There are too many connections",
     /// The data folder has reached its limit.
     StorageFull = "storage-full" SERVICE_UNAVAILABLE "The storage is full",
     /// Part of the storage is being mended, or cannot be opened just now.

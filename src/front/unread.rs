@@ -3,9 +3,7 @@
 //! Such a request never reaches the routes. hyper answers it by itself with a head and an empty body, and offers no way
 //! to say more; so that answer is recognised where it leaves, and sent with a body instead.
 
-use std::fmt::Write as _;
-
-use super::answer::ON_EVERY_ANSWER;
+use super::answer::fields_by_hand;
 use super::problem::{Problem, ProblemKind};
 
 /// What tells hyper's own answers from ours, which always name a content type.
@@ -32,10 +30,7 @@ pub(super) fn explained(written: &[u8]) -> Option<Vec<u8>> {
     };
     let body = problem.to_json();
     let mut fields = format!("content-type: application/problem+json\r\ncontent-length: {}\r\n", body.len());
-    for (name, value) in &ON_EVERY_ANSWER {
-        // Writing to a text does not fail.
-        let _ = write!(fields, "{name}: {}\r\n", value.to_str().unwrap_or_default());
-    }
+    fields.push_str(&fields_by_hand());
     let mut instead = head.replacen(EMPTY, &fields, 1).into_bytes();
     instead.extend_from_slice(&body);
     Some(instead)
@@ -44,6 +39,7 @@ pub(super) fn explained(written: &[u8]) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::front::answer::ON_EVERY_ANSWER;
 
     #[test]
     fn what_hyper_refuses_becomes_a_problem() {

@@ -6,12 +6,15 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
+use super::heads::Heads;
+use super::pulse::Pulse;
 use super::unread;
 use crate::limits;
 
@@ -19,6 +22,9 @@ use crate::limits;
 #[derive(Debug)]
 pub(super) struct Wire<S> {
     socket: S,
+    /// Told what comes and goes.
+    pulse: Arc<Pulse>,
+    heads: Heads,
     /// The client has ended its side.
     ended: bool,
     /// Runs while the connection is being closed.
@@ -30,8 +36,8 @@ pub(super) struct Wire<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
-    pub(super) fn new(socket: S) -> Self {
-        Self { socket, ended: false, lingering: None, stalled: None, instead: None }
+    pub(super) fn new(socket: S, pulse: Arc<Pulse>) -> Self {
+        Self { socket, pulse, heads: Heads::new(), ended: false, lingering: None, stalled: None, instead: None }
     }
 
     /// Writes what stands in for a write, to its end.
@@ -56,6 +62,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     fn wrote<T>(&mut self, cx: &mut Context<'_>, outcome: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if outcome.is_ready() {
             self.stalled = None;
+            // HTTP/2 also writes what nobody asked for, such as answers to pings.
+            if !self.heads.is_http2() {
+                self.pulse.bytes_left();
+            }
             return outcome;
         }
         let limit = Duration::from_millis(limits::ANSWER_STALL_MS_MAX);
@@ -86,6 +96,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Wire<S> {
         if result.is_err() || (room && buffer.filled().len() == before) {
             self.ended = true;
         }
+        let Self { heads, pulse, .. } = &mut *self;
+        heads.came(&buffer.filled()[before..], pulse);
         Poll::Ready(result)
     }
 }
@@ -150,7 +162,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn closing_reads_on_until_the_client_has_ended() {
         let (ours, mut theirs) = duplex(16);
-        let mut wire = Wire::new(ours);
+        let mut wire = Wire::new(ours, Arc::new(Pulse::new()));
         let client = async move {
             theirs.write_all(&[7; 1000]).await.unwrap();
             let mut rest = Vec::new();
@@ -170,13 +182,13 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_client_that_neither_ends_nor_reads_is_left_after_a_while() {
         let (ours, _theirs) = duplex(16);
-        let mut wire = Wire::new(ours);
+        let mut wire = Wire::new(ours, Arc::new(Pulse::new()));
         let started = Instant::now();
         wire.shutdown().await.unwrap();
         assert_eq!(started.elapsed(), Duration::from_millis(limits::LINGER_MS_MAX));
 
         let (ours, _theirs) = duplex(16);
-        let mut wire = Wire::new(ours);
+        let mut wire = Wire::new(ours, Arc::new(Pulse::new()));
         let started = Instant::now();
         let error = wire.write_all(&[0; 100]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
@@ -187,7 +199,7 @@ mod tests {
     async fn a_refusal_of_hypers_own_goes_out_as_a_problem() {
         // Far smaller than the answer, so that it takes several writes.
         let (ours, mut theirs) = duplex(16);
-        let mut wire = Wire::new(ours);
+        let mut wire = Wire::new(ours, Arc::new(Pulse::new()));
         let head = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
         let server = async {
             wire.write_all(head).await.unwrap();

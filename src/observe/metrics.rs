@@ -31,6 +31,12 @@ pub struct Metrics {
     pub requests_refused: IntCounterVec,
     /// Refusals that the audit log has told in one line with others.
     pub audit_held_back: IntCounter,
+    /// Connections that are open, by listener.
+    pub connections: IntGaugeVec,
+    /// Connections that found no place, by listener and the key of the config that was met.
+    pub connections_refused: IntCounterVec,
+    /// Connections that were closed before their clients closed them, by listener and reason.
+    pub connections_cut: IntCounterVec,
     /// Time from a request's last body byte to its 202, in seconds.
     pub accept_seconds: Histogram,
     /// Attempts by endpoint and outcome: `success` or the word of the error.
@@ -87,6 +93,12 @@ pub struct Metrics {
     pub ready: IntGauge,
     /// Reloads of the config by outcome: `applied` or `refused`.
     pub config_reloads: IntCounterVec,
+    /// TLS handshakes that came to nothing, by listener and reason.
+    pub tls_handshakes_failed: IntCounterVec,
+    /// Certificates of listeners whose files changed and were not put in force, by listener.
+    pub tls_certificates_refused: IntCounterVec,
+    /// When a listener's certificate expires, in seconds since the epoch.
+    tls_certificate_expiry_timestamp_seconds: IntGaugeVec,
     /// When the config in force was loaded, in seconds since the epoch.
     config_loaded_timestamp_seconds: IntGauge,
 }
@@ -155,6 +167,17 @@ impl Metrics {
             audit_held_back: to.counter(
                 "webhookd_audit_held_back_total",
                 "Refused requests that the audit log has not told one by one: there were too many a second.",
+            ),
+            connections: to.gauges("webhookd_connections", "Connections that are open.", &["listener"]),
+            connections_refused: to.counters(
+                "webhookd_connections_refused_total",
+                "Connections turned away, by the limit that was met: max_connections, max_connections_per_address.",
+                &["listener", "reason"],
+            ),
+            connections_cut: to.counters(
+                "webhookd_connections_cut_total",
+                "Connections closed by webhookd for what their clients did or did not do, by reason.",
+                &["listener", "reason"],
             ),
             accept_seconds: to.histogram(
                 "webhookd_accept_seconds",
@@ -241,6 +264,21 @@ impl Metrics {
             outbox_generations: to.gauge("webhookd_outbox_generations", "Generations of the outbox on disk."),
             outbox_disk_bytes: to.gauge("webhookd_outbox_disk_bytes", "Bytes of the outbox on disk."),
             ready: to.gauge("webhookd_ready", "1 while the daemon takes events, else 0."),
+            tls_handshakes_failed: to.counters(
+                "webhookd_tls_handshakes_failed_total",
+                "TLS handshakes that came to nothing, by listener and reason.",
+                &["listener", "reason"],
+            ),
+            tls_certificates_refused: to.counters(
+                "webhookd_tls_certificates_refused_total",
+                "Changed certificate files that were not put in force because something in them is wrong.",
+                &["listener"],
+            ),
+            tls_certificate_expiry_timestamp_seconds: to.gauges(
+                "webhookd_tls_certificate_expiry_timestamp_seconds",
+                "When the certificate of a listener expires, since the epoch.",
+                &["listener"],
+            ),
             config_reloads,
             config_loaded_timestamp_seconds: to.gauge(
                 "webhookd_config_loaded_timestamp_seconds",
@@ -269,6 +307,12 @@ impl Metrics {
     /// Tells when the config in force was loaded.
     pub fn config_loaded(&self, at: UnixMs) {
         self.config_loaded_timestamp_seconds.set(i64::try_from(at.secs()).unwrap_or(i64::MAX));
+    }
+
+    /// Tells when the certificate expires that a listener serves.
+    pub fn tls_certificate_expires(&self, listener: &str, at: UnixMs) {
+        let seconds = i64::try_from(at.secs()).unwrap_or(i64::MAX);
+        self.tls_certificate_expiry_timestamp_seconds.with_label_values(&[listener]).set(seconds);
     }
 
     /// The metrics in Prometheus' text exposition format, version 0.0.4.

@@ -29,4 +29,5 @@ mod secrets;
 mod sim;
 mod store;
 mod telling;
+mod tls;
 mod wire;

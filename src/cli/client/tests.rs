@@ -139,10 +139,13 @@ fn addresses_are_urls_and_unix_paths() {
     assert_eq!(http("http://[::1]:8400"), "[::1]:8400");
     assert_eq!(http("http://localhost"), "localhost:80");
     assert_eq!(http("127.0.0.1:8400"), "127.0.0.1:8400");
+    let https = |authority: &str| Ok(Address::Https { authority: authority.to_owned() });
+    assert_eq!(Address::parse("https://localhost"), https("localhost:443"));
+    assert_eq!(Address::parse("https://[::1]:8400/"), https("[::1]:8400"));
     assert_eq!(Address::parse("unix:/run/a.sock"), Ok(Address::Unix("/run/a.sock".into())));
     assert_eq!(Address::parse("unix:///run/a.sock"), Ok(Address::Unix("/run/a.sock".into())));
     for bad in
-        ["", "unix:a.sock", "https://localhost", "ftp://localhost", "http://localhost/v1", "http://u:p@localhost"]
+        ["", "unix:a.sock", "https://localhost/v1", "ftp://localhost", "http://localhost/v1", "http://u:p@localhost"]
     {
         assert!(Address::parse(bad).is_err(), "{bad}");
     }

@@ -279,7 +279,7 @@ fn explain(error: &ApiError, waiting: &VecDeque<Line>, count: usize) -> Failure 
             "{error}\nwhether lines {first} to {last} were accepted is not known; with an \"id\" in each, sending them \
              again is safe"
         )),
-        ApiError::NoDaemon { .. } => Failure::failed(error),
+        ApiError::NoDaemon { .. } | ApiError::Tls { .. } => Failure::failed(error),
     }
 }
 

@@ -252,6 +252,7 @@ fn a_config_can_be_built_in_code() {
     let endpoint = Endpoint { format: Format::Raw, ..Endpoint::new(name.clone(), url, &Delivery::default()) };
     let config = Config {
         api: super::super::Api::default(),
+        inbound: None,
         storage: Storage { dir: "data".into(), ..Storage::default() },
         endpoints: [(name, std::sync::Arc::new(endpoint))].into(),
         warnings: Vec::new(),

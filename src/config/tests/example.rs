@@ -16,7 +16,7 @@ const SHIPPED: &str = include_str!("../../../webhookd.toml.example");
 /// The example with its endpoint put in, as the first thing that a user does.
 static EXAMPLE: LazyLock<String> = LazyLock::new(|| {
     let mut text = SHIPPED.to_owned();
-    for line in ["[endpoint.billing]", "url = ", "events = [\"invoice", "secret = { file"] {
+    for line in ["[inbound]", "[endpoint.billing]", "url = ", "events = [\"invoice", "secret = { file"] {
         let left_out = format!("\n#{line}");
         assert_eq!(text.matches(&left_out).count(), 1, "{line}");
         text = text.replace(&left_out, &format!("\n{line}"));
@@ -28,6 +28,7 @@ static EXAMPLE: LazyLock<String> = LazyLock::new(|| {
 fn place() -> Place {
     let place = Place::new()
         .with_pem()
+        .with_server_pem()
         .file("billing.secret", WHSEC)
         .file("billing-old.secret", WHSEC)
         .file("app.token", "app-0123456789abcdef\n")
@@ -100,7 +101,9 @@ fn the_example_is_a_config_as_it_is_shipped() {
 fn the_example_is_a_config_with_its_endpoint() {
     let config = place().parse(&EXAMPLE).unwrap_or_else(|errors| panic!("{errors}"));
     assert_eq!(config.endpoints.len(), 1);
-    assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+    // The only thing to say is that nothing listens on [inbound] yet.
+    assert_eq!(config.warnings.len(), 1, "{:?}", config.warnings);
+    assert!(config.warnings[0].contains("inbound: no source posts to it"), "{:?}", config.warnings);
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod change;
 mod example;
 mod refused;
 mod secrecy;
+mod tls;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -12,6 +13,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use super::{Config, ConfigErrors};
+use crate::clock::UnixMs;
 
 /// A secret that every scheme takes.
 const WHSEC: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
@@ -49,8 +51,19 @@ impl Place {
             .file("ca.pem", ca.cert.pem())
     }
 
+    /// A server's certificate with its key.
+    fn with_server_pem(self) -> Self {
+        let server = rcgen::generate_simple_self_signed(["hooks.example.com".to_owned()]).unwrap();
+        self.file("cert.pem", server.cert.pem()).file("key.pem", server.signing_key.serialize_pem())
+    }
+
     fn path(&self) -> &Path {
         self.dir.path()
+    }
+
+    /// Checks a config at another time.
+    fn parse_at(&self, text: &str, now: UnixMs) -> Result<Config, ConfigErrors> {
+        Config::parse_at(text, "webhookd.toml", self.path(), &|name| self.env.get(name).cloned(), now)
     }
 
     fn parse(&self, text: &str) -> Result<Config, ConfigErrors> {

@@ -177,8 +177,10 @@ fn listeners_that_cannot_be_are_refused() {
     refused("0.0.0.0:8400", "without a token");
     refused("[::]:8400", "without a token");
     refused("192.168.1.1:8400", "token.NAME = ");
-    one_fault("[api.tls]\ncert = \"a\"\n", "1:6: api.tls: ", "does not speak TLS on [api] yet");
-    one_fault("[inbound]\nlisten = \"127.0.0.1:1\"\n", "1:2: inbound: ", "does not take inbound webhooks yet");
+    let twice = "[api]\nlisten = \"127.0.0.1:1\"\n[inbound]\nlisten = \"127.0.0.1:1\"\n";
+    one_fault(twice, "4:10: inbound.listen: ", "[api] listens at this address");
+    one_fault("[api]\nlisten = \"127.0.0.1:8401\"\n[inbound]\n", "3:2: inbound: ", "[api] listens at this address");
+    one_fault("[inbound]\nlisten = \"example.com:1\"\n", "2:10: inbound.listen: ", "write the IP address");
 }
 
 #[test]

@@ -4,15 +4,17 @@ use std::path::Path;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
-use hyper_util::rt::TokioExecutor;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
 use super::*;
 use crate::config::Listen;
 use crate::front::body::{self, Holdings};
 use crate::front::problem::Problem;
-use crate::front::{Listener, answer};
+use crate::front::{Listener, Places, answer};
+use crate::limits;
+use crate::observe::Metrics;
 
 const BODY_BYTES_MAX: usize = 1000;
 
@@ -39,7 +41,9 @@ impl Served {
         let (stop, tracker) = (CancellationToken::new(), TaskTracker::new());
         let holdings = Holdings::new(limits::BODIES_BYTES_MAX);
         let answer = move |_, request| measure(request, Arc::clone(&holdings));
-        let serving = Serving { shutdown: stop.clone(), tracker: tracker.clone() };
+        let places = Places { all: 1000, per_address: 1000 };
+        let connections = Connections::new("api", places, Metrics::shared());
+        let serving = Serving { shutdown: stop.clone(), tracker: tracker.clone(), connections, tls: None };
         tracker.spawn(serve(listener, answer, serving));
         Self { address, stop, tracker }
     }

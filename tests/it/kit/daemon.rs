@@ -156,7 +156,7 @@ impl Setup {
         );
         std::fs::create_dir(&data).expect("a data folder");
         std::fs::write(dir.path().join("webhookd.toml"), config).expect("a config file");
-        Daemon { dir, data, listen, client, child: None }
+        Daemon { dir, data, listen, client, under: Vec::new(), child: None }
     }
 }
 
@@ -167,6 +167,7 @@ pub(crate) struct Daemon {
     data: PathBuf,
     listen: String,
     client: Client,
+    under: Vec<String>,
     child: Option<Child>,
 }
 
@@ -234,6 +235,12 @@ impl Daemon {
         self.launch(environment, &[]);
     }
 
+    /// The program, with its arguments, that becomes the daemon: it is given the daemon's command line as its last arguments,
+    /// and executes it.
+    pub(crate) fn start_under(&mut self, program: &[&str]) {
+        self.under = program.iter().map(|&word| word.to_owned()).collect();
+    }
+
     /// Starts the process with further arguments, and does not wait.
     pub(crate) fn spawn_with_arguments(&mut self, arguments: &[&str]) {
         self.launch(&[], arguments);
@@ -243,7 +250,9 @@ impl Daemon {
     pub(crate) fn launch(&mut self, environment: &[(&str, &str)], arguments: &[&str]) {
         assert!(self.child.is_none(), "one process at a time");
         let log = self.open_log();
-        let child = Command::new(binary())
+        let mut words = self.under.iter().map(String::as_str).chain([binary()]);
+        let child = Command::new(words.next().expect("the binary is one"))
+            .args(words)
             .args(["run", "--config"])
             .arg(self.config())
             .args(arguments)

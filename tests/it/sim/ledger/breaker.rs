@@ -27,6 +27,13 @@ struct Since {
     probe_ended: Option<Signal>,
 }
 
+impl Since {
+    fn is_nothing(self) -> bool {
+        let Self { successes, limited, failures, sure_failures: _, probe_begun, probe_ended } = self;
+        successes + failures + limited == 0 && !probe_begun && probe_ended.is_none()
+    }
+}
+
 /// One endpoint's breaker.
 #[derive(Debug)]
 pub(super) struct Gate {
@@ -104,7 +111,8 @@ impl Gate {
 
     /// Whether what is kept of it is known; `in_order`: the life has ended so, and calmly.
     pub(super) fn is_kept(&self, in_order: bool) -> bool {
-        in_order || self.kept
+        // What ended since the last rest may have moved it, and be kept already.
+        in_order || (self.kept && self.since.is_nothing())
     }
 
     /// Other rules: an open one stays open, and its next probe comes no later than they allow.
@@ -248,8 +256,7 @@ impl Gate {
 
     fn may_stand(&self, told: BreakerPhase, in_flight_max: u32, now: MonoMs) -> bool {
         let Since { successes, limited, failures, sure_failures, probe_begun, probe_ended } = self.since;
-        let nothing = successes + failures + limited == 0 && !probe_begun && probe_ended.is_none();
-        if nothing {
+        if self.since.is_nothing() {
             return told == self.phase;
         }
         let was_open = self.is_open();

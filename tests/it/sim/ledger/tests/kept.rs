@@ -1,4 +1,6 @@
+use webhookd::config::BreakerRules;
 use webhookd::model::delivery::DeadReason;
+use webhookd::model::endpoint::OpenBreaker;
 use webhookd::outbox::{Damage, Loss};
 
 use super::*;
@@ -259,4 +261,25 @@ fn what_waits_for_an_endpoint_whose_name_was_lost_is_named() {
     case.holds();
     case.ledger.audit_damages(&[]);
     case.breached("no loss is named");
+}
+
+#[test]
+fn a_breaker_that_a_crash_finds_open_has_had_a_reason_since_the_last_rest() {
+    let rules = BreakerRules { failures: 1, cooldown_ms: WAIT_MS, cooldown_ms_max: WAIT_MS };
+    let killed = |fails: bool| {
+        let mut case = Case::with(|endpoint| endpoint.breaker = Some(rules));
+        let post = case.stored("a");
+        case.pass(10 * WAIT_MS);
+        case.rest();
+        if fails {
+            case.attempt(post, 0, 1, Answer::Status(500));
+        }
+        let open = OpenBreaker { since: case.now.wall, probe_at: case.now.wall.plus_ms(WAIT_MS), cooldown_ms: WAIT_MS };
+        let records = [EndpointRecord { breaker: Some(open), ..EndpointRecord::default() }, EndpointRecord::default()];
+        case.ledger.life_ends(true, case.now);
+        case.ledger.lanes_begin(&records, false, case.now);
+        case
+    };
+    killed(true).holds();
+    killed(false).breached("after a restart and was");
 }

@@ -1,5 +1,8 @@
 //! The address guard: what is private is dialled only where the config says so.
 
+mod names;
+mod rebinding;
+
 use std::time::Duration;
 
 use crate::kit::{Receiver, Setup, never};
