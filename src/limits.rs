@@ -112,6 +112,10 @@ pub const HTTP2_PIECE_BYTES: usize = 64 * KIB;
 pub const HTTP2_PENDING_RESETS_MAX: usize = 20;
 /// Most HTTP/2 streams that had to be reset for the client's errors; more end the connection.
 pub const HTTP2_ERROR_RESETS_MAX: usize = 256;
+/// Refusals that the audit log tells one by one, a second; the others of that second are counted and told in one line.
+pub const AUDIT_REFUSALS_PER_SECOND_MAX: u32 = 20;
+/// Longest text of a client's in a line of the audit log, in characters.
+pub const AUDIT_TEXT_CHARS_MAX: usize = EVENT_ID_BYTES_MAX;
 /// Most replays of whole endpoints at once; beyond this, 503.
 pub const ENDPOINT_REPLAYS_MAX: usize = 4;
 
@@ -209,6 +213,10 @@ pub const TIMESTAMP_TOLERANCE_SECS: u64 = 300;
 
 /// Largest config file, in bytes.
 pub const CONFIG_BYTES_MAX: usize = 8 * MIB;
+/// Most `hosts` of `[api]`.
+pub const API_HOSTS_MAX: usize = 64;
+/// Longest name of a host, in bytes (RFC 1035, section 2.3.4, as text).
+pub const HOST_NAME_BYTES_MAX: usize = 253;
 /// Most tokens of the API.
 pub const TOKENS_MAX: usize = 64;
 /// Shortest token, in bytes: 128 bits, so that it is not guessed.

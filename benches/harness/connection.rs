@@ -36,14 +36,14 @@ impl Connection {
 
     /// Posts JSON; returns the status.
     pub(crate) async fn post(&mut self, path: &str, body: &str) -> Result<u16, Failure> {
-        let request = Request::post(path).header("host", "bench").header("content-type", "application/json");
+        let request = Request::post(path).header("host", "localhost").header("content-type", "application/json");
         let body = Full::new(Bytes::copy_from_slice(body.as_bytes()));
         Ok(self.exchange(request.body(body)?).await?.0)
     }
 
     /// Gets a page; returns the status and the page.
     pub(crate) async fn get(&mut self, path: &str) -> Result<(u16, Bytes), Failure> {
-        self.exchange(Request::get(path).header("host", "bench").body(Full::default())?).await
+        self.exchange(Request::get(path).header("host", "localhost").body(Full::default())?).await
     }
 
     async fn exchange(&mut self, request: Request<Full<Bytes>>) -> Result<(u16, Bytes), Failure> {

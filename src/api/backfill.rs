@@ -12,6 +12,7 @@
 //!
 //! What is pending stays as it is. The work goes on when the client goes away.
 
+use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -24,6 +25,7 @@ use super::endpoints::target;
 use super::events::unreadable;
 use super::ingest::json::read_options;
 use super::query::moment;
+use super::routes::outcome;
 use super::{Api, Phase};
 use crate::clock::UnixMs;
 use crate::front::answer::{Answer, json};
@@ -33,6 +35,7 @@ use crate::limits;
 use crate::model::delivery::{DeliveryRef, DeliveryState};
 use crate::model::roster::EndpointNo;
 use crate::model::text::EndpointName;
+use crate::observe::audit::Entry;
 use crate::outbox::{EventSummary, ListQuery};
 
 /// Which deliveries are put back.
@@ -54,6 +57,15 @@ impl Which {
         }
     }
 
+    fn word(self) -> &'static str {
+        match self {
+            Self::Missed => "missed",
+            Self::Dead => "dead",
+            Self::Delivered => "delivered",
+            Self::Any => "any",
+        }
+    }
+
     /// Whether an event is put back whose delivery stands so; `None`: the endpoint never had it.
     fn takes(self, state: Option<DeliveryState>) -> bool {
         match state {
@@ -65,11 +77,23 @@ impl Which {
     }
 }
 
+/// What was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Wish {
     which: Which,
     since: Option<UnixMs>,
     until: UnixMs,
+}
+
+/// In words, for the audit log.
+impl fmt::Display for Wish {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "state={}", self.which.word())?;
+        if let Some(since) = self.since {
+            write!(f, " since={since}")?;
+        }
+        write!(f, " until={}", self.until)
+    }
 }
 
 impl Wish {
@@ -104,6 +128,7 @@ pub(super) async fn replay<B>(
     api: &Arc<Api>,
     tracker: &TaskTracker,
     name: &str,
+    act: &mut Option<Entry>,
     request: Request<B>,
 ) -> Result<Answer, Problem>
 where
@@ -115,6 +140,9 @@ where
     let (head, body) = request.into_parts();
     let body = body::read(&head.headers, body, api.config.api.body_bytes_max, &api.holdings).await?;
     let wish = Wish::read(body.bytes(), api.clock.wall())?;
+    if let Some(act) = act.as_mut() {
+        act.set_filter(wish.to_string());
+    }
     let Ok(permit) = Arc::clone(&api.replays).try_acquire_owned() else {
         let detail = "several endpoints are being replayed already; wait for one of these replays to end";
         return Err(Problem::new(ProblemKind::Busy, detail).retry_after_s(5));
@@ -128,17 +156,27 @@ where
         limit: limits::LIST_LIMIT_MAX,
         cursor: None,
     };
-    let running = Arc::clone(api);
+    let (running, mut act) = (Arc::clone(api), act.take());
     let work = tracker.spawn(async move {
         let _permit = permit;
-        put_back(&running, endpoint_no, wish.which, query).await
+        let replayed = put_back(&running, endpoint_no, wish.which, query, act.as_mut()).await;
+        let result = replayed.map(|replayed| json(StatusCode::ACCEPTED, &Shown { endpoint, replayed }));
+        if let Some(act) = act {
+            act.end(outcome(&result));
+        }
+        result
     });
-    let replayed = work.await.unwrap_or_else(|_| Err(Problem::new(ProblemKind::NotReady, "webhookd is stopping")))?;
-    Ok(json(StatusCode::ACCEPTED, &Shown { endpoint, replayed }))
+    work.await.unwrap_or_else(|_| Err(Problem::new(ProblemKind::NotReady, "webhookd is stopping")))
 }
 
 /// Walks the events page by page, so that memory stays bounded however many there are.
-async fn put_back(api: &Api, endpoint: EndpointNo, which: Which, mut query: ListQuery) -> Result<usize, Problem> {
+async fn put_back(
+    api: &Api,
+    endpoint: EndpointNo,
+    which: Which,
+    mut query: ListQuery,
+    mut act: Option<&mut Entry>,
+) -> Result<usize, Problem> {
     let name = api.roster.name(endpoint);
     let mut replayed = 0;
     loop {
@@ -147,6 +185,9 @@ async fn put_back(api: &Api, endpoint: EndpointNo, which: Which, mut query: List
         let deliveries: Vec<_> = wanted.map(|event| DeliveryRef { event: event.place, endpoint }).collect();
         if !deliveries.is_empty() {
             replayed += api.core()?.outbox.replay(deliveries).await?;
+        }
+        if let Some(act) = act.as_mut() {
+            act.set_count(replayed);
         }
         match page.next {
             Some(cursor) if api.readiness.phase() != Phase::Draining => query.cursor = Some(cursor),
@@ -181,6 +222,8 @@ mod tests {
         let full = br#"{"state":"dead","since":"1h","until":"2023-11-14T22:13:20Z"}"#;
         let expected = Wish { which: Which::Dead, since: Some(UnixMs(NOW.0 - 3_600_000)), until: NOW };
         assert_eq!(Wish::read(full, NOW), Ok(expected));
+        let words = "state=dead since=2023-11-14T21:13:20.000Z until=2023-11-14T22:13:20.000Z";
+        assert_eq!(expected.to_string(), words);
         let table = [
             (r#"{"state":"pending"}"#, "/state"),
             (r#"{"since":5}"#, "/since"),

@@ -1,8 +1,11 @@
 //! `/v1/endpoints`: how they do, and an operator's wishes.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use hyper::StatusCode;
 use serde::Serialize;
+use url::Url;
 
 use super::Api;
 use super::ingest::draft::Draft;
@@ -29,7 +32,7 @@ struct ShownEndpoints<'a> {
 struct ShownEndpoint<'a> {
     name: &'a EndpointName,
     /// `null` where the config does not name it any more, as are the next two.
-    url: Option<&'a str>,
+    url: Option<Cow<'a, str>>,
     events: Option<Vec<String>>,
     format: Option<&'static str>,
     order: Option<&'static str>,
@@ -68,6 +71,14 @@ struct ShownError {
     error: &'static str,
 }
 
+/// A URL without the values of its query, which may be credentials.
+fn shown_url(url: &Url) -> Cow<'_, str> {
+    let Some((rest, query)) = url.as_str().split_once('?') else { return Cow::Borrowed(url.as_str()) };
+    let shown = |part: &str| part.split_once('=').map_or_else(|| "…".to_owned(), |(name, _)| format!("{name}=…"));
+    let parts: Vec<_> = query.split('&').map(shown).collect();
+    Cow::Owned(format!("{rest}?{}", parts.join("&")))
+}
+
 fn format_word(format: Format) -> &'static str {
     match format {
         Format::Standard => "standard",
@@ -94,7 +105,7 @@ impl<'a> ShownEndpoint<'a> {
         let rate = f64::from(health.recent_successes) / f64::from(health.recent_attempts.max(1));
         Self {
             name: &health.name,
-            url: endpoint.map(|endpoint| endpoint.url.as_str()),
+            url: endpoint.map(|endpoint| shown_url(&endpoint.url)),
             events: endpoint.map(|endpoint| endpoint.events.patterns()),
             format: endpoint.map(|endpoint| format_word(endpoint.format)),
             order: endpoint.map(|endpoint| order_word(endpoint.order)),
@@ -190,5 +201,23 @@ fn ping_draft(target: &Target) -> Draft {
         content: Content { content_type: "application/json".into(), json: true, body: Bytes::from(data) },
         traceparent: None,
         cloud_attributes: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_is_shown_without_the_values_of_its_query() {
+        for (url, shown) in [
+            ("https://a.example.com/hooks/1", "https://a.example.com/hooks/1"),
+            ("https://a.example.com/?key=hidden&v=2", "https://a.example.com/?key=…&v=…"),
+            ("https://a.example.com/?hidden", "https://a.example.com/?…"),
+            ("https://a.example.com/?a=b=hidden?c", "https://a.example.com/?a=…"),
+            ("https://a.example.com/?", "https://a.example.com/?…"),
+        ] {
+            assert_eq!(shown_url(&Url::parse(url).unwrap()), shown);
+        }
     }
 }

@@ -20,6 +20,7 @@ use crate::model::attempt::Attempt;
 use crate::model::delivery::{DeliveryRef, DeliveryState, Standing};
 use crate::model::roster::EndpointNo;
 use crate::model::text::{EndpointName, EventId, EventType, OrderingKey};
+use crate::observe::audit::Entry;
 use crate::outbox::{Cursor, EventSummary, ListQuery, ReadError, StoredDelivery, StoredEvent};
 use crate::policy::routing::TypeFilter;
 
@@ -252,7 +253,12 @@ struct ShownReplay<'a> {
 
 /// `POST /v1/events/{id}/replay`: the event's own deliveries again, or one to each endpoint that is named, also to one
 /// that never had it. What is pending stays as it is.
-pub(super) async fn replay<B>(api: &Api, id: &str, request: Request<B>) -> Result<Answer, Problem>
+pub(super) async fn replay<B>(
+    api: &Api,
+    id: &str,
+    act: Option<&mut Entry>,
+    request: Request<B>,
+) -> Result<Answer, Problem>
 where
     B: HttpBody<Data = Bytes> + Unpin,
 {
@@ -268,6 +274,9 @@ where
     let delivery =
         |(_, endpoint): &(EndpointName, EndpointNo)| DeliveryRef { event: stored.place, endpoint: *endpoint };
     let replayed = api.core()?.outbox.replay(ready.iter().map(delivery).collect()).await?;
+    if let Some(act) = act {
+        act.set_count(replayed);
+    }
     let endpoints: Vec<_> = ready.into_iter().map(|(name, _)| name).collect();
     Ok(json(StatusCode::ACCEPTED, &ShownReplay { id: &stored.event.id, replayed, endpoints: &endpoints }))
 }

@@ -1,5 +1,6 @@
 //! The API as `crate::fuzzing` sees it: everything that is read of a request, without the storage behind it.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
@@ -7,11 +8,12 @@ use hyper::body::Incoming;
 use hyper::{Method, Request, StatusCode};
 use tokio_util::task::TaskTracker;
 
+use super::guard::ListensAt;
 use super::query::{Query, is_rfc3339, moment, percent_decode, rfc3339};
 use super::routes::{self, Route};
 use super::targets::Targets;
 use super::{Api, Parts, Readiness, Reloads, ingest};
-use crate::clock::{ManualClock, ManualHandle, UnixMs};
+use crate::clock::{ManualClock, ManualHandle, SharedClock, UnixMs};
 use crate::config::Config;
 use crate::front::Peer;
 use crate::front::answer::{Answer, json};
@@ -19,6 +21,7 @@ use crate::front::problem::Problem;
 use crate::limits;
 use crate::model::roster::Roster;
 use crate::observe::Metrics;
+use crate::observe::audit::Trail;
 use crate::outbox::Cursor;
 use crate::policy::routing::{OPERATIONAL_PREFIX, TypeFilter};
 
@@ -57,12 +60,15 @@ impl Background {
         let roster = Roster::shared();
         let targets = Targets::new(&config, &roster);
         let (reloads, _) = Reloads::channel();
+        let clock: SharedClock = Arc::new(ManualHandle(ManualClock::at(NOW)));
+        let metrics = Metrics::shared();
         let api = Arc::new(Api::new(Parts {
             config,
             roster,
-            clock: Arc::new(ManualHandle(ManualClock::at(NOW))),
+            trail: Trail::shared(Arc::clone(&clock), Arc::clone(&metrics)),
+            clock,
             readiness: Arc::new(Readiness::default()),
-            metrics: Metrics::shared(),
+            metrics,
             reloads,
         }));
         Self { targets, api }
@@ -75,7 +81,8 @@ pub(crate) async fn answer(peer: Arc<Peer>, request: Request<Incoming>) -> Answe
     let api = Arc::clone(&BACKGROUND.api);
     let posts = request.method() == Method::POST && request.uri().path().starts_with("/v1/");
     if !posts {
-        return routes::answer(api, TaskTracker::new(), peer, request).await;
+        let at = ListensAt::tcp(SocketAddr::from(([127, 0, 0, 1], 8400)));
+        return routes::answer(api, at, TaskTracker::new(), peer, request).await;
     }
     read(&api, request).await.unwrap_or_else(Problem::into_response)
 }

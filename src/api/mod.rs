@@ -36,6 +36,7 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use tokio::sync::Semaphore;
 
+pub use guard::ListensAt;
 pub use reload::{ReloadAsk, ReloadError, Reloaded, Reloads};
 
 use self::targets::Targets;
@@ -49,12 +50,14 @@ use crate::front::{self, Listener, Serving};
 use crate::limits;
 use crate::model::roster::Roster;
 use crate::observe::Metrics;
+use crate::observe::audit::Trail;
 use crate::outbox::{Condition, Outbox};
 
 /// Serves the API on a listener until it is told to stop; see [`front::serve`].
 pub async fn serve(listener: Listener, api: Arc<Snapshots>, serving: Serving) {
+    let at = ListensAt::of(&listener).with_tls(serving.tls.is_some());
     let requests = serving.tracker.clone();
-    let answer = move |peer, request| routes::answer(api.current(), requests.clone(), peer, request);
+    let answer = move |peer, request| routes::answer(api.current(), at, requests.clone(), peer, request);
     front::serve(listener, answer, serving).await;
 }
 
@@ -132,6 +135,8 @@ pub struct Parts {
     pub metrics: Arc<Metrics>,
     /// Where a reload is asked for.
     pub reloads: Reloads,
+    /// Where it is told who did what.
+    pub trail: Arc<Trail>,
 }
 
 /// The API as it stands now. Each request is served from the snapshot that was current when it came, to its end; a reload
@@ -170,6 +175,7 @@ struct Api {
     readiness: Arc<Readiness>,
     metrics: Arc<Metrics>,
     reloads: Reloads,
+    trail: Arc<Trail>,
     targets: Targets,
     tokens: Tokens,
     holdings: Arc<Holdings>,
@@ -179,7 +185,7 @@ struct Api {
 
 impl Api {
     fn new(parts: Parts) -> Self {
-        let Parts { config, roster, clock, readiness, metrics, reloads } = parts;
+        let Parts { config, roster, clock, readiness, metrics, reloads, trail } = parts;
         Self {
             targets: Targets::new(&config, &roster),
             tokens: Tokens::new(&config.api.tokens),
@@ -191,6 +197,7 @@ impl Api {
             readiness,
             metrics,
             reloads,
+            trail,
         }
     }
 
@@ -204,6 +211,7 @@ impl Api {
             readiness: Arc::clone(&self.readiness),
             metrics: Arc::clone(&self.metrics),
             reloads: self.reloads.clone(),
+            trail: Arc::clone(&self.trail),
             holdings: Arc::clone(&self.holdings),
             replays: Arc::clone(&self.replays),
         }

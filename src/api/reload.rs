@@ -15,6 +15,7 @@ use crate::front::answer::{Answer, json};
 use crate::front::problem::{Fault, Problem, ProblemKind};
 use crate::limits;
 use crate::model::text::EndpointName;
+use crate::observe::audit::Entry;
 
 /// Where a reload is asked for. Cloning it is cheap.
 #[derive(Clone, Debug)]
@@ -25,6 +26,8 @@ pub struct Reloads(mpsc::Sender<ReloadAsk>);
 pub struct ReloadAsk {
     /// Who waits for the answer.
     pub reply: Option<oneshot::Sender<Result<Reloaded, ReloadError>>>,
+    /// Who asks, in the audit log.
+    pub act: Option<Entry>,
 }
 
 /// A config that was read anew and is in force.
@@ -109,16 +112,16 @@ impl Reloads {
     ///
     /// # Errors
     /// See [`ReloadError`].
-    pub async fn reload(&self) -> Result<Reloaded, ReloadError> {
+    pub async fn reload(&self, act: Option<Entry>) -> Result<Reloaded, ReloadError> {
         let (reply, answer) = oneshot::channel();
-        self.0.send(ReloadAsk { reply: Some(reply) }).await.map_err(|_| ReloadError::Stopping)?;
+        self.0.send(ReloadAsk { reply: Some(reply), act }).await.map_err(|_| ReloadError::Stopping)?;
         answer.await.unwrap_or(Err(ReloadError::Stopping))
     }
 
     /// Asks for a reload and does not wait. Where many wait already, each of them reads what is in the file by then, so
     /// that one more would find nothing new.
-    pub fn reload_soon(&self) {
-        let _ = self.0.try_send(ReloadAsk { reply: None });
+    pub fn reload_soon(&self, act: Option<Entry>) {
+        let _ = self.0.try_send(ReloadAsk { reply: None, act });
     }
 }
 
@@ -139,8 +142,8 @@ struct ShownEndpoints {
 }
 
 /// `POST /v1/reload`
-pub(super) async fn reload(api: &Api) -> Result<Answer, Problem> {
-    let Reloaded { changes, warnings } = api.reloads.reload().await.map_err(|error| Problem::from(&error))?;
+pub(super) async fn reload(api: &Api, act: Option<Entry>) -> Result<Answer, Problem> {
+    let Reloaded { changes, warnings } = api.reloads.reload(act).await.map_err(|error| Problem::from(&error))?;
     let Changes { added, changed, removed, settings, needs_restart } = changes;
     let endpoints = ShownEndpoints { added, changed, removed };
     Ok(json(StatusCode::OK, &Shown { endpoints, settings, needs_restart, warnings }))
@@ -194,10 +197,10 @@ mod tests {
     #[tokio::test]
     async fn nobody_waits_for_a_daemon_that_stops() {
         let (reloads, mut asked) = Reloads::channel();
-        let (answer, ()) = tokio::join!(reloads.reload(), async { drop(asked.recv().await) });
+        let (answer, ()) = tokio::join!(reloads.reload(None), async { drop(asked.recv().await) });
         assert!(matches!(answer, Err(ReloadError::Stopping)));
         drop(asked);
-        assert!(matches!(reloads.reload().await, Err(ReloadError::Stopping)));
-        reloads.reload_soon();
+        assert!(matches!(reloads.reload(None).await, Err(ReloadError::Stopping)));
+        reloads.reload_soon(None);
     }
 }

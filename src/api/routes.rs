@@ -5,17 +5,19 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Body as HttpBody;
-use hyper::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HeaderValue};
+use hyper::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderValue, ORIGIN};
 use hyper::{Method, Request, Version};
 use tokio_util::task::TaskTracker;
 
+use super::guard::{Asked, Door, ListensAt};
 use super::query::percent_decode;
-use super::{Api, backfill, endpoints, events, guard, health, ingest, reload};
+use super::{Api, backfill, endpoints, events, health, ingest, reload};
 use crate::config::Scope;
 use crate::front::Peer;
 use crate::front::answer::Answer;
 use crate::front::problem::{Problem, ProblemKind, quoted};
 use crate::front::tally::RequestRefused;
+use crate::observe::audit::{Action, Actor, Entry, Outcome, Refusal};
 
 /// A resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,19 +109,56 @@ impl Route {
         }
     }
 
+    /// What a request does here.
+    fn action(&self, posts: bool) -> Action {
+        match self {
+            _ if !posts => Action::Read,
+            Self::EventReplay { .. } | Self::EndpointReplay { .. } => Action::Replay,
+            Self::EndpointPause { .. } => Action::Pause,
+            Self::EndpointResume { .. } => Action::Resume,
+            Self::EndpointPing { .. } => Action::Ping,
+            Self::Reload => Action::Reload,
+            _ => Action::Send,
+        }
+    }
+
+    /// What it does that to: the event or the endpoint, as the client wrote it.
+    fn object(&self) -> Option<&str> {
+        match self {
+            Self::Event { id } | Self::EventReplay { id } => Some(id),
+            Self::Endpoint { name }
+            | Self::EndpointPause { name }
+            | Self::EndpointResume { name }
+            | Self::EndpointPing { name }
+            | Self::EndpointReplay { name } => Some(name),
+            _ => None,
+        }
+    }
+
+    /// Whether it is made to be looked at in a browser.
+    fn is_page(&self) -> bool {
+        matches!(self, Self::Index)
+    }
+
     fn is_versioned(&self) -> bool {
         !matches!(self, Self::Healthz | Self::Readyz | Self::Metrics | Self::Index)
     }
 }
 
 /// Answers a request, whatever it is.
-pub(super) async fn answer<B>(api: Arc<Api>, tracker: TaskTracker, _peer: Arc<Peer>, request: Request<B>) -> Answer
+pub(super) async fn answer<B>(
+    api: Arc<Api>,
+    at: ListensAt,
+    tracker: TaskTracker,
+    peer: Arc<Peer>,
+    request: Request<B>,
+) -> Answer
 where
     B: HttpBody<Data = Bytes> + Unpin,
 {
     let head_only = request.method() == Method::HEAD;
     let version = request.version();
-    let mut answer = match dispatch(&api, &tracker, request).await {
+    let mut answer = match dispatch(&api, at, &tracker, &peer, request).await {
         Ok(answer) => answer,
         Err(problem) => {
             RequestRefused { kind: problem.kind }.tell(&api.metrics);
@@ -139,17 +178,54 @@ where
     answer
 }
 
-async fn dispatch<B>(api: &Arc<Api>, tracker: &TaskTracker, request: Request<B>) -> Result<Answer, Problem>
+async fn dispatch<B>(
+    api: &Arc<Api>,
+    at: ListensAt,
+    tracker: &TaskTracker,
+    peer: &Peer,
+    request: Request<B>,
+) -> Result<Answer, Problem>
 where
     B: HttpBody<Data = Bytes> + Unpin,
 {
-    guard::admit(request.version(), request.uri(), request.headers())?;
-    let path = request.uri().path();
-    let Some(route) = Route::of(path)? else {
-        let detail = format!("nothing is at {}; GET / names the paths there are", quoted(path));
+    let route = Route::of(request.uri().path());
+    admit(api, at, peer, route.as_ref().ok().and_then(Option::as_ref), &request)?;
+    let Some(route) = route? else {
+        let detail = format!("nothing is at {}; GET / names the paths there are", quoted(request.uri().path()));
         return Err(Problem::new(ProblemKind::NotFound, detail));
     };
-    let posts = permit(api, &route, request.method(), &request)?;
+    let (posts, actor) = permit(api, peer, &route, &request)?;
+    let mut act = match route.action(posts) {
+        Action::Read | Action::Send | Action::Unknown => None,
+        action => Some(api.trail.begin(action, &actor, Some(peer.to_string()), route.object())),
+    };
+    let result = perform(api, tracker, route, posts, &mut act, request).await;
+    if let Some(act) = act {
+        act.end(outcome(&result));
+    }
+    result
+}
+
+/// What the audit log says of an answer.
+pub(super) fn outcome(result: &Result<Answer, Problem>) -> Outcome {
+    match result {
+        Ok(answer) => Outcome { word: "ok", status: Some(answer.status().as_u16()) },
+        Err(problem) => problem.outcome(),
+    }
+}
+
+/// Does what is asked. Whoever goes on with it when the client has gone takes `act` along.
+async fn perform<B>(
+    api: &Arc<Api>,
+    tracker: &TaskTracker,
+    route: Route,
+    posts: bool,
+    act: &mut Option<Entry>,
+    request: Request<B>,
+) -> Result<Answer, Problem>
+where
+    B: HttpBody<Data = Bytes> + Unpin,
+{
     if route.is_versioned() {
         health::admit(api, posts)?;
     }
@@ -164,20 +240,41 @@ where
         Route::Batch => events::show(api, "batch").await,
         Route::Raw { event_type } => ingest::post_raw(api, &event_type, request).await,
         Route::Event { id } => events::show(api, &id).await,
-        Route::EventReplay { id } => events::replay(api, &id, request).await,
+        Route::EventReplay { id } => events::replay(api, &id, act.as_mut(), request).await,
         Route::Endpoints => endpoints::list(api).await,
         Route::Endpoint { name } => endpoints::show(api, &name).await,
         Route::EndpointPause { name } => endpoints::pause(api, &name).await,
         Route::EndpointResume { name } => endpoints::resume(api, &name).await,
         Route::EndpointPing { name } => endpoints::ping(api, &name).await,
-        Route::EndpointReplay { name } => backfill::replay(api, tracker, &name, request).await,
-        Route::Reload => reload::reload(api).await,
+        Route::EndpointReplay { name } => backfill::replay(api, tracker, &name, act, request).await,
+        Route::Reload => reload::reload(api, act.take()).await,
     }
 }
 
-/// Whether the request may use its method here; `true` where that is `POST`.
-fn permit<B>(api: &Api, route: &Route, method: &Method, request: &Request<B>) -> Result<bool, Problem> {
+/// Keeps web pages away, and tells of them.
+fn admit<B>(api: &Api, at: ListensAt, peer: &Peer, route: Option<&Route>, request: &Request<B>) -> Result<(), Problem> {
+    let (method, uri, headers) = (request.method(), request.uri(), request.headers());
+    let door = Door { at, locked: !api.tokens.is_empty(), hosts: &api.config.api.hosts };
+    let page = route.is_some_and(Route::is_page);
+    let asked = Asked { version: request.version(), method, uri, headers, page };
+    let admitted = door.admit(&asked);
+    if let Err(problem) = &admitted
+        && problem.kind != ProblemKind::BadRequest
+    {
+        let action = route.map_or(Action::Unknown, |route| route.action(*method == Method::POST));
+        let field = if problem.kind == ProblemKind::CrossOrigin { ORIGIN } else { HOST };
+        let object = headers.get(field).and_then(|value| value.to_str().ok());
+        // Whatever stands before an @ may be a password.
+        let object = object.map(|text| text.rsplit('@').next().unwrap_or(text));
+        api.trail.refuse(&Refusal { action, actor: &Actor::Anonymous, peer, object, outcome: problem.outcome() });
+    }
+    admitted
+}
+
+/// Whether the request may use its method here, `true` where that is `POST`; and who sends it.
+fn permit<B>(api: &Api, peer: &Peer, route: &Route, request: &Request<B>) -> Result<(bool, Actor), Problem> {
     let (get, post) = route.access();
+    let method = request.method();
     let (access, posts) = match *method {
         Method::GET | Method::HEAD => (get, false),
         Method::POST => (post, true),
@@ -194,10 +291,14 @@ fn permit<B>(api: &Api, route: &Route, method: &Method, request: &Request<B>) ->
         problem.allow = Some(allow);
         return Err(problem);
     };
-    if let Access::Needs(scope) = access {
-        api.tokens.permit(request.headers().get(AUTHORIZATION), scope)?;
-    }
-    Ok(posts)
+    let Access::Needs(scope) = access else { return Ok((posts, Actor::Anonymous)) };
+    let permitted = api.tokens.permit(request.headers(), scope);
+    permitted.map(|actor| (posts, actor)).map_err(|denied| {
+        let problem = denied.problem();
+        let (action, object, outcome) = (route.action(posts), route.object(), problem.outcome());
+        api.trail.refuse(&Refusal { action, actor: &denied.actor, peer, object, outcome });
+        problem
+    })
 }
 
 #[cfg(test)]

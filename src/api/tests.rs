@@ -30,6 +30,7 @@ use crate::model::endpoint::{EndpointRecord, EndpointState};
 use crate::model::roster::Roster;
 use crate::model::text::EventId;
 use crate::observe::Metrics;
+use crate::observe::audit::Trail;
 use crate::outbox::{Opened, Outbox, OutboxOptions};
 use crate::schedule::Schedule;
 
@@ -150,6 +151,7 @@ impl Bench {
         let (stop, tracker) = (CancellationToken::new(), TaskTracker::new());
         let running = dispatcher.start(config.endpoints.values(), &paused, stop.clone(), &tracker);
         let (reloads, asked) = Reloads::channel();
+        let trail = Trail::shared(Arc::clone(&shared), Arc::clone(&metrics));
         let front = Snapshots::new(Parts {
             config,
             roster: Arc::clone(&roster),
@@ -157,6 +159,7 @@ impl Bench {
             readiness: Arc::clone(&readiness),
             metrics: Arc::clone(&metrics),
             reloads,
+            trail,
         });
         let listener = Listener::bind(&Listen::Tcp("127.0.0.1:0".parse().unwrap())).await.unwrap();
         let address = listener.tcp_address().unwrap();

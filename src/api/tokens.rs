@@ -1,11 +1,14 @@
 //! Bearer tokens: who may do what.
 
-use hyper::header::HeaderValue;
+use std::sync::Arc;
+
+use hyper::header::{AUTHORIZATION, HeaderMap};
 use sha2::{Digest, Sha256};
 use subtle::{ConditionallySelectable, ConstantTimeEq};
 
 use crate::config::{Scope, Token};
 use crate::front::problem::{Problem, ProblemKind, scope_word};
+use crate::observe::audit::Actor;
 
 /// The tokens of the config, as digests.
 ///
@@ -18,8 +21,34 @@ pub struct Tokens {
 
 #[derive(Debug)]
 struct Known {
+    name: Arc<str>,
     digest: [u8; 32],
     scope: Scope,
+}
+
+/// A request that may not do what it wants.
+#[derive(Debug)]
+pub struct Denied {
+    /// Who sent it.
+    pub actor: Actor,
+    /// The scope of its token, where that is known.
+    has: Option<Scope>,
+    needs: Scope,
+}
+
+impl Denied {
+    /// What is answered. It tells neither whether a token was sent nor what was wrong with it.
+    #[must_use]
+    pub fn problem(&self) -> Problem {
+        if let Some(has) = self.has {
+            return Problem::insufficient_scope(has, self.needs);
+        }
+        let detail = format!(
+            "send one header \"Authorization: Bearer …\" with a token of [api] token.* of scope {} or more",
+            scope_word(self.needs)
+        );
+        Problem::new(ProblemKind::Unauthorized, detail)
+    }
 }
 
 fn digest(value: &[u8]) -> [u8; 32] {
@@ -30,30 +59,47 @@ impl Tokens {
     /// Takes the tokens of a config; without any, everyone may do everything.
     #[must_use]
     pub fn new(tokens: &[Token]) -> Self {
-        let known = |token: &Token| Known { digest: digest(token.secret.expose()), scope: token.scope };
+        let known = |token: &Token| Known {
+            name: token.name.as_str().into(),
+            digest: digest(token.secret.expose()),
+            scope: token.scope,
+        };
         Self { known: tokens.iter().map(known).collect() }
     }
 
-    /// Whether a request with this `Authorization` may do what `needs` asks for.
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.known.is_empty()
+    }
+
+    /// Who sends a request with these headers, where it may do what `needs` asks for. A token stands in the one
+    /// `Authorization`, and nowhere else.
+    ///
+    /// Whoever guesses learns nothing: no token, a wrong one and several are answered alike, after the same work.
     ///
     /// # Errors
     /// 401 without a token that is known, 403 where its scope does not reach so far.
-    pub fn permit(&self, authorization: Option<&HeaderValue>, needs: Scope) -> Result<(), Problem> {
+    pub fn permit(&self, headers: &HeaderMap, needs: Scope) -> Result<Actor, Denied> {
         if self.known.is_empty() {
-            return Ok(());
+            return Ok(Actor::Anonymous);
         }
-        let Some(given) = authorization.and_then(|value| bearer(value.as_bytes())) else {
-            let detail = format!("send \"Authorization: Bearer …\" with a token of scope {}", scope_word(needs));
-            return Err(Problem::new(ProblemKind::Unauthorized, detail));
+        let mut fields = headers.get_all(AUTHORIZATION).iter();
+        let (first, several) = (fields.next(), fields.next().is_some());
+        let given = first.filter(|_| !several).and_then(|field| bearer(field.as_bytes()));
+        // No token of the config is empty.
+        let Some(known) = self.find(given.unwrap_or_default()) else {
+            let actor = if first.is_some() { Actor::Unknown } else { Actor::Anonymous };
+            return Err(Denied { actor, has: None, needs });
         };
-        match self.scope_of(given) {
-            None => Err(Problem::new(ProblemKind::Unauthorized, "the token is not one of [api] token.*")),
-            Some(has) if has < needs => Err(Problem::insufficient_scope(has, needs)),
-            Some(_) => Ok(()),
+        let actor = Actor::Token(Arc::clone(&known.name));
+        if known.scope < needs {
+            return Err(Denied { actor, has: Some(known.scope), needs });
         }
+        Ok(actor)
     }
 
-    fn scope_of(&self, given: &[u8]) -> Option<Scope> {
+    fn find(&self, given: &[u8]) -> Option<&Known> {
         let given = digest(given);
         // 0 stands for "none"; every token is looked at, whichever fits.
         let mut found = 0u32;
@@ -61,7 +107,7 @@ impl Tokens {
             found.conditional_assign(&place, known.digest.ct_eq(&given));
         }
         let place = usize::try_from(found).ok()?.checked_sub(1)?;
-        self.known.get(place).map(|known| known.scope)
+        self.known.get(place)
     }
 }
 
@@ -77,6 +123,8 @@ fn bearer(value: &[u8]) -> Option<&[u8]> {
 
 #[cfg(test)]
 mod tests {
+    use hyper::header::HeaderValue;
+
     use super::*;
     use crate::signature::secret::Secret;
 
@@ -93,9 +141,18 @@ mod tests {
         ])
     }
 
-    fn status(tokens: &Tokens, header: Option<&str>, needs: Scope) -> u16 {
-        let value = header.map(|text| HeaderValue::from_str(text).unwrap());
-        tokens.permit(value.as_ref(), needs).map_or_else(|problem| problem.kind.status().as_u16(), |()| 200)
+    fn headers(authorization: &[&str]) -> HeaderMap {
+        let field = |text: &&str| (AUTHORIZATION, HeaderValue::from_str(text).unwrap());
+        let mut headers = HeaderMap::new();
+        for (name, value) in authorization.iter().map(field) {
+            headers.append(name, value);
+        }
+        headers
+    }
+
+    fn status(tokens: &Tokens, authorization: &[&str], needs: Scope) -> u16 {
+        let result = tokens.permit(&headers(authorization), needs);
+        result.map_or_else(|denied| denied.problem().kind.status().as_u16(), |_| 200)
     }
 
     #[test]
@@ -107,34 +164,55 @@ mod tests {
             ("BEARER  admin-token-000000 ", [200, 200, 200]),
         ];
         for (header, expected) in table {
-            let got = [Scope::Send, Scope::Read, Scope::Admin].map(|needs| status(&tokens, Some(header), needs));
+            let got = [Scope::Send, Scope::Read, Scope::Admin].map(|needs| status(&tokens, &[header], needs));
             assert_eq!(got, expected, "{header}");
         }
     }
 
     #[test]
-    fn anything_but_a_known_token_is_401() {
+    fn anything_but_one_known_token_is_the_same_401() {
+        const GOOD: &str = "Bearer sending-token-0000";
         let tokens = tokens();
-        let bad = ["Bearer", "Bearer ", "Basic c2VuZA==", "sending-token-0000", "Bearer sending-token-000", "Bearer x"];
-        assert_eq!(status(&tokens, None, Scope::Send), 401);
-        for header in bad {
-            assert_eq!(status(&tokens, Some(header), Scope::Send), 401, "{header}");
+        let none = tokens.permit(&HeaderMap::new(), Scope::Send).unwrap_err();
+        assert_eq!(none.actor, Actor::Anonymous);
+        let bad: [&[&str]; 9] = [
+            &["Bearer"],
+            &["Bearer "],
+            &[""],
+            &["Basic c2VuZA=="],
+            &["sending-token-0000"],
+            &["Bearer sending-token-000"],
+            &["Bearer x"],
+            &[GOOD, GOOD],
+            &["Basic c2VuZA==", GOOD],
+        ];
+        for given in bad {
+            let denied = tokens.permit(&headers(given), Scope::Send).unwrap_err();
+            assert_eq!((&denied.actor, denied.problem()), (&Actor::Unknown, none.problem()), "{given:?}");
         }
-        let problem = tokens.permit(None, Scope::Send).unwrap_err().into_response();
-        assert!(problem.headers().contains_key("www-authenticate"));
+        let answer = none.problem().into_response();
+        assert_eq!(answer.status(), 401);
+        assert!(answer.headers().contains_key("www-authenticate"));
+    }
+
+    #[test]
+    fn who_asks_is_known_by_the_tokens_name() {
+        let tokens = tokens();
+        let given = headers(&["Bearer reading-token-0000"]);
+        assert_eq!(tokens.permit(&given, Scope::Send).unwrap(), Actor::Token("grafana".into()));
+        assert_eq!(tokens.permit(&given, Scope::Admin).unwrap_err().actor, Actor::Token("grafana".into()));
     }
 
     #[test]
     fn without_tokens_everyone_may_do_everything() {
-        assert_eq!(status(&Tokens::new(&[]), None, Scope::Admin), 200);
+        assert_eq!(Tokens::new(&[]).permit(&HeaderMap::new(), Scope::Admin).unwrap(), Actor::Anonymous);
     }
 
     #[test]
     fn no_token_shows_in_debug_output_or_problems() {
         let tokens = tokens();
-        let value = HeaderValue::from_static("Bearer some-wrong-secret");
-        let problem = tokens.permit(Some(&value), Scope::Send).unwrap_err();
-        let text = format!("{tokens:?} {problem:?}");
+        let denied = tokens.permit(&headers(&["Bearer some-wrong-secret"]), Scope::Send).unwrap_err();
+        let text = format!("{tokens:?} {denied:?} {:?}", denied.problem());
         assert!(!text.contains("token-0000") && !text.contains("some-wrong-secret"), "{text}");
     }
 }

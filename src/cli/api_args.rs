@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use hyper::header::HeaderValue;
+use zeroize::Zeroizing;
 
 use super::client::{Address, Api};
 use super::failure::Failure;
@@ -145,6 +146,7 @@ fn bearer(file: &Path) -> Result<HeaderValue, Failure> {
     let shown = file.display();
     let wrong = |why: &str| Failure::usage(format!("the token file {shown} {why}"));
     let token = fs::read_to_string(file).map_err(|error| wrong(&format!("could not be read: {error}")))?;
+    let token = Zeroizing::new(token);
     let token = token.trim();
     if token.is_empty() {
         return Err(wrong("is empty"));
@@ -152,7 +154,7 @@ fn bearer(file: &Path) -> Result<HeaderValue, Failure> {
     if token.len() > limits::SECRET_BYTES_MAX {
         return Err(wrong(&format!("holds more than {} bytes", limits::SECRET_BYTES_MAX)));
     }
-    let mut value = HeaderValue::try_from(format!("Bearer {token}"))
+    let mut value = HeaderValue::from_str(&Zeroizing::new(format!("Bearer {token}")))
         .map_err(|_| wrong("holds characters that a token cannot have: it must be one line"))?;
     value.set_sensitive(true);
     Ok(value)

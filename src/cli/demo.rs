@@ -16,6 +16,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use zeroize::Zeroizing;
 
 use super::client::{Address, Api};
 use super::failure::{Failure, Outcome};
@@ -23,7 +24,7 @@ use super::listen::verify_with;
 use super::receiver::{Hit, Manner, Receiver, Service, Verify};
 use super::{Stage, block_on_all_threads};
 use crate::config::Config;
-use crate::daemon::{Daemon, DaemonOptions, raise_open_files};
+use crate::daemon::{self, Daemon, DaemonOptions};
 use crate::signature::secret::Secret;
 use crate::signature::standard::KeyPair;
 use crate::signature::{Options, Scheme, SchemeKind};
@@ -64,9 +65,12 @@ struct Keys {
 }
 
 pub(super) fn run(args: &DemoArgs, stage: &mut Stage) -> Outcome {
+    daemon::make_files_private();
+    // Its secrets are made up, and it runs as well where the system refuses.
+    let _ = daemon::forbid_core_dumps();
     let folder = tempfile::Builder::new().prefix("webhookd-demo-").tempdir();
     let folder = folder.context("no temporary folder could be made")?;
-    raise_open_files();
+    daemon::raise_open_files();
     let outcome = block_on_all_threads(perform(args, folder.path(), stage));
     // Only now does nothing write there any more.
     let removed = folder.close().context("the temporary folder could not be removed");
@@ -163,9 +167,9 @@ fn config(keys: &Keys, receiver: SocketAddr, api_port: u16, folder: &Path) -> Re
     let dir = folder.join("data");
     fs::create_dir(&dir).context("the data folder could not be made")?;
     let dir = toml::Value::from(dir.to_string_lossy().into_owned());
-    let text = |secret: &Secret| String::from_utf8_lossy(secret.expose()).into_owned();
-    let (shop, billing, legacy) = (text(&keys.shop), text(&keys.billing.private), text(&keys.legacy));
-    let toml = format!(
+    let text = |secret| str::from_utf8(Secret::expose(secret)).context("a secret that was made up is text");
+    let (shop, billing, legacy) = (text(&keys.shop)?, text(&keys.billing.private)?, text(&keys.legacy)?);
+    let toml = Zeroizing::new(format!(
         r#"
 [api]
 listen = "127.0.0.1:{api_port}"
@@ -190,7 +194,7 @@ events = ["report.*"]
 secret = "{legacy}"
 retry = ["100ms", "200ms", "300ms", "400ms"]
 "#
-    );
+    ));
     Config::parse(&toml, "the demo's config", folder, &|_| None).map_err(Failure::failed)
 }
 

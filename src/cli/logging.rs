@@ -6,10 +6,14 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 
 use clap::ValueEnum;
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt;
+use tracing::{Level, Metadata};
+use tracing_subscriber::filter::{Directive, filter_fn};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, fmt};
 
 use super::failure::Failure;
+use crate::observe::audit;
 
 /// The variables that say how much is logged, the first that is set counts.
 const LEVEL_VARIABLES: [&str; 2] = ["WEBHOOKD_LOG", "RUST_LOG"];
@@ -37,17 +41,34 @@ pub(super) fn start(format: LogFormat) -> Result<(), Failure> {
         }
         None => EnvFilter::new(LEVEL_DEFAULT),
     };
+    let filter = filter.add_directive(audit());
     // The journal stamps each line itself.
     let stamped = !stderr_is_journal();
     // A line that cannot be written is lost. Telling of it on that same stderr, which is the default, would panic.
     let lines = fmt().with_env_filter(filter).with_writer(io::stderr).log_internal_errors(false);
+    let open = filter_fn(shows_no_payload);
     let started = match (format, stamped) {
-        (LogFormat::Human, true) => lines.with_ansi(colours()).with_target(false).try_init(),
-        (LogFormat::Human, false) => lines.with_ansi(false).with_target(false).without_time().try_init(),
-        (LogFormat::Json, true) => lines.json().flatten_event(true).try_init(),
-        (LogFormat::Json, false) => lines.json().flatten_event(true).without_time().try_init(),
+        (LogFormat::Human, true) => lines.with_ansi(colours()).with_target(false).finish().with(open).try_init(),
+        (LogFormat::Human, false) => {
+            lines.with_ansi(false).with_target(false).without_time().finish().with(open).try_init()
+        }
+        (LogFormat::Json, true) => lines.json().flatten_event(true).finish().with(open).try_init(),
+        (LogFormat::Json, false) => lines.json().flatten_event(true).without_time().finish().with(open).try_init(),
     };
     started.map_err(|error| Failure::failed(format!("logging could not be set up: {error}")))
+}
+
+/// The audit log is written whatever the level is.
+fn audit() -> Directive {
+    let directive = format!("{}=info", audit::TARGET);
+    directive.parse().expect("a target and a level are a directive")
+}
+
+/// Other crates' finest lines hold what they were given, byte by byte: the storage engine's show every row that it writes. Whoever
+/// asks for `trace` gets it of this program alone.
+fn shows_no_payload(line: &Metadata<'_>) -> bool {
+    let ours = line.target().split("::").next() == Some(env!("CARGO_CRATE_NAME"));
+    *line.level() != Level::TRACE || ours
 }
 
 fn colours() -> bool {

@@ -24,6 +24,10 @@ pub(super) struct RunArgs {
     /// What log lines look like; how much is logged is up to WEBHOOKD_LOG or RUST_LOG (error, warn, info, debug, trace)
     #[arg(long, value_name = "FORMAT", value_enum, default_value = "human")]
     log: LogFormat,
+
+    /// Let the system write core dumps and debuggers attach; both show secrets and payloads
+    #[arg(long)]
+    core_dumps: bool,
 }
 
 const AFTER_HELP: &str = "\
@@ -41,6 +45,12 @@ systemd is told how things stand (Type=notify, WatchdogSec=), and sockets with F
 
 pub(super) fn run(args: &RunArgs) -> Outcome {
     logging::start(args.log)?;
+    daemon::make_files_private();
+    if !args.core_dumps
+        && let Err(error) = daemon::forbid_core_dumps()
+    {
+        tracing::warn!(%error, "the system does not let core dumps be turned off: one would hold secrets and payloads");
+    }
     // Before there is a second thread, which might look at the environment.
     let (service, taken) = Service::take();
     let refuse = |why: &str| service.notifier.tell(&[Notice::Status(&format!("the start failed: {why}"))]);

@@ -86,6 +86,7 @@ struct ImportArgs {
 }
 
 pub(super) fn run(args: &StoreArgs, stage: &mut Stage) -> Outcome {
+    crate::daemon::make_files_private();
     match &args.command {
         StoreCommand::Check(args) => check(args, stage),
         StoreCommand::Export(args) => export(args, stage),

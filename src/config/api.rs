@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use super::keys::{API, API_TLS, TOKEN};
 use super::reader::{Item, Reading, Table, named, shown};
 use super::secrets::read_secret;
-use super::{Api, Listen, Scope, Token, tls};
+use super::{Api, Listen, Scope, Token, hosts, tls};
 use crate::limits;
 use crate::model::text::EndpointName;
 use crate::signature::secret::Secret;
@@ -21,6 +21,7 @@ impl Default for Api {
             body_bytes_max: limits::MIB,
             connections_max: limits::CONNECTIONS_DEFAULT,
             connections_per_address_max: limits::CONNECTIONS_PER_ADDRESS_DEFAULT,
+            hosts: Vec::new(),
             tls: None,
             tokens: Vec::new(),
         }
@@ -49,6 +50,7 @@ pub(super) fn read(reading: &mut Reading<'_>, item: Option<&Item<'_>>) -> Api {
     let mut connections = |key, default| read_connections(reading, &table, key, default);
     let connections_max = connections("max_connections", default.connections_max);
     let connections_per_address_max = connections("max_connections_per_address", default.connections_per_address_max);
+    let hosts = table.get("hosts").map(|item| hosts::read(reading, &item)).unwrap_or_default();
     let token_item = table.get("token");
     let tokens = token_item.as_ref().map(|item| read_tokens(reading, item)).unwrap_or_default();
     let has_tokens = token_item.is_some_and(|item| item.value.as_table().is_some_and(|names| !names.is_empty()));
@@ -75,6 +77,7 @@ pub(super) fn read(reading: &mut Reading<'_>, item: Option<&Item<'_>>) -> Api {
         body_bytes_max: usize::try_from(body_bytes).unwrap_or(default.body_bytes_max),
         connections_max,
         connections_per_address_max,
+        hosts,
         tls,
         tokens,
     }

@@ -57,7 +57,8 @@ impl Config {
 
 impl Api {
     fn renewed(&self, next: Self, changes: &mut Changes) -> Self {
-        let Self { listen, body_bytes_max, connections_max, connections_per_address_max, tls, mut tokens } = next;
+        let Self { listen, body_bytes_max, connections_max, connections_per_address_max, hosts, tls, mut tokens } =
+            next;
         if listen != self.listen {
             changes.needs_restart.push("api.listen");
         }
@@ -69,6 +70,9 @@ impl Api {
         }
         if connections_per_address_max != self.connections_per_address_max {
             changes.settings.push("api.max_connections_per_address");
+        }
+        if hosts != self.hosts {
+            changes.settings.push("api.hosts");
         }
         let tls = match (&self.tls, tls) {
             (Some(_), Some(next)) => {
@@ -92,7 +96,7 @@ impl Api {
             }
         }
         let listen = self.listen.clone();
-        Self { listen, body_bytes_max, connections_max, connections_per_address_max, tls, tokens }
+        Self { listen, body_bytes_max, connections_max, connections_per_address_max, hosts, tls, tokens }
     }
 }
 

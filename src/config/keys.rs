@@ -14,7 +14,7 @@ pub(super) static ROOT: Keys = Keys { at: "", names: &["api", "inbound", "storag
 
 pub(super) static API: Keys = Keys {
     at: "api",
-    names: &["listen", "max_body", "max_connections", "max_connections_per_address", "tls", "token"],
+    names: &["listen", "max_body", "max_connections", "max_connections_per_address", "hosts", "tls", "token"],
 };
 
 pub(super) static API_TLS: Keys = Keys { at: "api.tls", names: &["cert", "key", "client_ca"] };

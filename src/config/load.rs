@@ -90,9 +90,12 @@ impl Config {
 }
 
 fn read_file(path: &Path) -> std::io::Result<Zeroizing<Vec<u8>>> {
-    // It may hold secrets.
-    let mut bytes = Zeroizing::new(Vec::new());
-    File::open(path)?.take(limits::CONFIG_BYTES_MAX as u64 + 1).read_to_end(&mut bytes)?;
+    let file = File::open(path)?;
+    let bytes_max = limits::CONFIG_BYTES_MAX as u64 + 1;
+    // It may hold secrets: the whole room at once, for a buffer that grows leaves copies behind that nobody wipes.
+    let room = file.metadata()?.len().saturating_add(1).min(bytes_max);
+    let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(room).unwrap_or_default()));
+    file.take(bytes_max).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 

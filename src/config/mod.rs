@@ -13,16 +13,19 @@
 //! | `load` | a file to a [`Config`] |
 //! | `reader`, `keys`, `units`, `error` | typed reading with places; known keys; quantities; the faults |
 //! | `api`, `inbound`, `storage`, `delivery`, `endpoint` | one table each |
-//! | `headers`, `signing`, `tls/`, `secrets` | parts of these |
+//! | `headers`, `hosts`, `signing`, `tls/`, `secrets` | parts of these |
 //! | `summary` | a config in a few lines |
+//! | `debug` | an endpoint as `Debug` shows it |
 //! | `change` | what another config changes while a daemon runs, and what it cannot |
 
 mod api;
 mod change;
+mod debug;
 mod delivery;
 mod endpoint;
 mod error;
 mod headers;
+mod hosts;
 mod inbound;
 mod keys;
 mod load;
@@ -45,6 +48,7 @@ use ipnet::IpNet;
 pub use self::change::Changes;
 pub use self::delivery::Delivery;
 pub use self::error::{ConfigError, ConfigErrors};
+pub use self::hosts::HostName;
 pub use self::load::process_env;
 pub use self::reader::EnvLookup;
 pub use self::tls::{ListenerTls, ReadTls, TlsFiles, TlsKey, TlsNote, pem, subject_of};
@@ -92,6 +96,8 @@ pub struct Api {
     pub connections_max: usize,
     /// Most connections from one address at once; loopback addresses and unix sockets are not counted so.
     pub connections_per_address_max: usize,
+    /// Names under which it is asked for, beside IP addresses and `localhost`.
+    pub hosts: Vec<HostName>,
     /// Its certificate; `None`: it speaks plain HTTP.
     pub tls: Option<Arc<ListenerTls>>,
     /// Its tokens; empty: everyone who reaches the listener may do everything.
@@ -156,7 +162,6 @@ pub enum Durability {
 }
 
 /// `[endpoint.NAME]`, with what it takes from `[delivery]`.
-#[derive(Debug)]
 pub struct Endpoint {
     /// Its name.
     pub name: EndpointName,

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `certificates` | those of the listeners, watched |
 //! | `descriptors` | the limit of open files, and how many connections it allows |
+//! | `hardening` | what of the process's memory others may see |
 //! | `listeners` | where the API is served |
 //! | `reload` | another config in the place of the one in force |
 //! | `signals` | runs until it is told to stop |
@@ -15,6 +16,7 @@
 
 mod certificates;
 mod descriptors;
+mod hardening;
 mod listeners;
 mod reload;
 mod signals;
@@ -28,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use self::descriptors::raise_open_files;
+pub use self::hardening::{forbid_core_dumps, make_files_private};
 pub use self::listeners::HandedError;
 pub use self::signals::{Ended, run_until_signalled};
 
@@ -44,6 +47,7 @@ use crate::front::{BindError, Connections, Serving, TlsError};
 use crate::limits::{GENERATION_BYTES_MAX, IN_FLIGHT_TOTAL_MAX};
 use crate::model::roster::Roster;
 use crate::observe::Metrics;
+use crate::observe::audit::{Action, Actor, Trail};
 use crate::outbox::{OpenError, Opened, Outbox, OutboxOptions, RealDisk};
 use crate::schedule::Schedule;
 use crate::systemd::Service;
@@ -113,6 +117,7 @@ pub struct Daemon {
     metrics: Arc<Metrics>,
     reloads: Reloads,
     teller: Teller,
+    trail: Arc<Trail>,
 }
 
 impl Daemon {
@@ -138,6 +143,7 @@ impl Daemon {
         let (stop, hang_up) = (CancellationToken::new(), CancellationToken::new());
         let (dispatching, serving) = (TaskTracker::new(), TaskTracker::new());
         let (reloads, asked) = Reloads::channel();
+        let trail = Trail::shared(Arc::clone(&clock), Arc::clone(&metrics));
         let front = Snapshots::new(Parts {
             config: Arc::clone(&config),
             roster: Arc::clone(&roster),
@@ -145,12 +151,14 @@ impl Daemon {
             readiness: Arc::clone(&readiness),
             metrics: Arc::clone(&metrics),
             reloads: reloads.clone(),
+            trail: Arc::clone(&trail),
         });
         let connections = Connections::new("api", descriptors::places(&config), Arc::clone(&metrics));
         let on_api =
             Serving { shutdown: hang_up.clone(), tracker: serving.clone(), connections: Arc::clone(&connections), tls };
         let opened_at_last = CancellationToken::new();
         listeners.serve(&front, &on_api, &clock, &opened_at_last);
+        serving.spawn(Arc::clone(&trail).sum_up(hang_up.clone()));
         // If this fails, dropping the guard ends the front again.
         let guard = hang_up.clone().drop_guard();
         let (opened, schedule) = tokio::select! {
@@ -219,6 +227,7 @@ impl Daemon {
             metrics,
             reloads,
             teller,
+            trail,
         })
     }
 
@@ -241,7 +250,7 @@ impl Daemon {
 
     /// Asks for the config to be read anew, as SIGHUP does. What comes of it is in the log.
     pub fn reload_soon(&self) {
-        self.reloads.reload_soon();
+        self.reloads.reload_soon(Some(self.trail.begin(Action::Reload, &Actor::Signal, None, None)));
     }
 
     /// Completes where a part that everything depends on has ended though nobody stopped it, and tells which. The daemon is of

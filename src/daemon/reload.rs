@@ -25,10 +25,12 @@ use crate::clock::{SharedClock, UnixMs};
 use crate::config::{Changes, Config, Storage, process_env};
 use crate::deliver::{self, HttpCourier};
 use crate::dispatch::Control;
+use crate::front::problem::Problem;
 use crate::front::{Connections, TlsSettings};
 use crate::limits::{ENDPOINT_NAMES_MET_MAX, RELOAD_READ_MS_MAX};
 use crate::model::roster::Roster;
 use crate::observe::Metrics;
+use crate::observe::audit::Outcome;
 use crate::observe::happening::{ConfigRefused, ConfigReloaded};
 use crate::outbox::{Outbox, StorageSettings};
 
@@ -93,6 +95,12 @@ impl Reloader {
                 ConfigRefused { faults }.tell(&self.metrics);
             }
             self.teller.reloaded(faults.as_ref().map(|faults| faults.first().map_or("", String::as_str)));
+            if let Some(act) = ask.act {
+                act.end(match &outcome {
+                    Ok(_) => Outcome { word: "ok", status: ask.reply.is_some().then_some(200) },
+                    Err(error) => Problem::from(error).outcome(),
+                });
+            }
             if let Some(reply) = ask.reply {
                 // Whoever asked may have gone away; it is in the log.
                 let _ = reply.send(outcome);
@@ -230,10 +238,10 @@ mod tests {
             clock.advance_ms(RELOAD_READ_MS_MAX);
             held
         };
-        let (refused, held) = tokio::join!(reloads.reload(), time);
+        let (refused, held) = tokio::join!(reloads.reload(None), time);
         assert!(matches!(refused, Err(ReloadError::TooSlow)), "{refused:?}");
         std::fs::write(dir.path().join("webhookd.toml"), good).unwrap();
-        assert!(reloads.reload().await.unwrap().changes.is_empty());
+        assert!(reloads.reload(None).await.unwrap().changes.is_empty());
         drop(held);
         daemon.stop(0).await;
     }

@@ -1,5 +1,6 @@
 //! The head of a delivery's request.
 
+use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -22,12 +23,19 @@ const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("webhookd/", env!("CARGO_PKG_VERSION")));
 
 /// What all requests to one endpoint have in common, made once.
-#[derive(Debug)]
 pub(super) struct Template {
     endpoint: Arc<Endpoint>,
     uri: Uri,
     /// `user-agent` and the endpoint's own headers.
     headers: HeaderMap,
+}
+
+impl fmt::Debug for Template {
+    /// Path and query of the URL may hold credentials.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { endpoint, uri: _, headers } = self;
+        f.debug_struct("Template").field("endpoint", endpoint).field("headers", headers).finish_non_exhaustive()
+    }
 }
 
 impl Template {

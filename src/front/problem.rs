@@ -15,6 +15,7 @@ use super::answer;
 use crate::config::Scope;
 use crate::limits;
 use crate::model::text::EventId;
+use crate::observe::audit::Outcome;
 use crate::outbox::{AcceptError, ReadError};
 
 /// What every kind's `type` begins with.
@@ -72,6 +73,8 @@ kinds! {
     InsufficientScope = "insufficient-scope" FORBIDDEN "The token does not allow this",
     /// A web page of another origin sent the request.
     CrossOrigin = "cross-origin" FORBIDDEN "Requests from other web pages are refused",
+    /// The request is for a host that is none of this API's.
+    UnknownHost = "unknown-host" MISDIRECTED_REQUEST "The request is for another host",
     /// Nothing is at this path.
     NotFound = "not-found" NOT_FOUND "There is nothing here",
     /// No event has this id.
@@ -263,6 +266,12 @@ impl Problem {
     pub fn insufficient_scope(has: Scope, needs: Scope) -> Self {
         let detail = format!("this needs a token of scope {}, the one sent has {}", scope_word(needs), scope_word(has));
         Self::new(ProblemKind::InsufficientScope, detail)
+    }
+
+    /// What the audit log says of it.
+    #[must_use]
+    pub fn outcome(&self) -> Outcome {
+        Outcome { word: self.kind.word(), status: Some(self.kind.status().as_u16()) }
     }
 
     /// Whether the connection can carry no further request: the rest of the body is not read.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::Instant;
 
+use super::answer::fields_by_hand;
 use super::problem::{Problem, ProblemKind};
 use crate::limits;
 
@@ -42,8 +43,9 @@ impl Refused {
         let problem = Problem::new(ProblemKind::TooManyConnections, detail);
         let body = problem.to_json();
         let mut answer = format!(
-            "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\ncache-control: no-store\r\n\
-             x-content-type-options: nosniff\r\nretry-after: {}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+            "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\n{}retry-after: {}\r\n\
+             connection: close\r\ncontent-length: {}\r\n\r\n",
+            fields_by_hand(),
             limits::CONNECTION_RETRY_AFTER_S,
             body.len()
         )

@@ -3,6 +3,7 @@
 //! Such a request never reaches the routes. hyper answers it by itself with a head and an empty body, and offers no way
 //! to say more; so that answer is recognised where it leaves, and sent with a body instead.
 
+use super::answer::fields_by_hand;
 use super::problem::{Problem, ProblemKind};
 
 /// What tells hyper's own answers from ours, which always name a content type.
@@ -28,11 +29,8 @@ pub(super) fn explained(written: &[u8]) -> Option<Vec<u8>> {
         _ => return None,
     };
     let body = problem.to_json();
-    let fields = format!(
-        "content-type: application/problem+json\r\ncache-control: no-store\r\nx-content-type-options: nosniff\r\n\
-         content-length: {}\r\n",
-        body.len()
-    );
+    let mut fields = format!("content-type: application/problem+json\r\ncontent-length: {}\r\n", body.len());
+    fields.push_str(&fields_by_hand());
     let mut instead = head.replacen(EMPTY, &fields, 1).into_bytes();
     instead.extend_from_slice(&body);
     Some(instead)
@@ -41,6 +39,7 @@ pub(super) fn explained(written: &[u8]) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::front::answer::ON_EVERY_ANSWER;
 
     #[test]
     fn what_hyper_refuses_becomes_a_problem() {
@@ -58,6 +57,9 @@ mod tests {
                 head.contains(&format!("content-length: {}\r\n", body.len())) && head.ends_with("date: x"),
                 "{head}"
             );
+            for (name, value) in &ON_EVERY_ANSWER {
+                assert!(head.contains(&format!("\r\n{name}: {}\r\n", value.to_str().unwrap())), "{name} in {head}");
+            }
             let problem: serde_json::Value = serde_json::from_str(body).unwrap();
             assert_eq!(problem["type"], format!("urn:webhookd:problem:{word}"));
             assert_eq!(problem["status"].as_u64().unwrap().to_string(), line[..3]);

@@ -29,6 +29,8 @@ pub struct Metrics {
     pub events_duplicate: IntCounter,
     /// Requests that were refused, by reason.
     pub requests_refused: IntCounterVec,
+    /// Refusals that the audit log has told in one line with others.
+    pub audit_held_back: IntCounter,
     /// Connections that are open, by listener.
     pub connections: IntGaugeVec,
     /// Connections that found no place, by listener and the key of the config that was met.
@@ -161,6 +163,10 @@ impl Metrics {
                 "webhookd_requests_refused_total",
                 "Requests answered with an error, by the problem's name.",
                 &["reason"],
+            ),
+            audit_held_back: to.counter(
+                "webhookd_audit_held_back_total",
+                "Refused requests that the audit log has not told one by one: there were too many a second.",
             ),
             connections: to.gauges("webhookd_connections", "Connections that are open.", &["listener"]),
             connections_refused: to.counters(

@@ -20,7 +20,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::damage::{self, Damage, Loss};
 use super::frame::Mark;
-use super::{OpenError, engine, lock, marker};
+use super::{OpenError, engine, lock, marker, private};
 use crate::clock::UnixMs;
 
 /// How FORMAT is named until a new folder is made: where FORMAT is, what else must be there is missed.
@@ -72,6 +72,7 @@ impl Folder {
                 mark
             }
         };
+        private::keep(&outbox);
         for synced in [Some(dir), dir.parent().filter(|parent| !parent.as_os_str().is_empty())].into_iter().flatten() {
             // A parent that may not be read cannot be synced; it was there before this program was.
             if let Err(error) = engine::sync_dir(synced)

@@ -89,6 +89,7 @@ mod marker;
 mod news;
 pub mod offline;
 mod opening;
+mod private;
 mod query;
 mod readers;
 mod recent;

@@ -310,21 +310,22 @@ fn broken_http_gets_a_4xx() {
     let daemon = daemon(&receiver);
     let event = r#"{"type":"a","data":1}"#;
     let smuggled = format!(
-        "POST /v1/events HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\ntransfer-encoding: chunked\r\nx: \u{1}\r\n\r\n{event}",
+        "POST /v1/events HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\ntransfer-encoding: chunked\r\nx: \u{1}\r\n\r\n{event}",
         event.len()
     );
     let cases: Vec<Vec<u8>> = vec![
         b"\r\n\r\nGARBAGE\r\n\r\n".to_vec(),
         b"GET\r\n\r\n".to_vec(),
-        b"GET /healthz HTTP/9.9\r\nhost: x\r\n\r\n".to_vec(),
+        b"GET /healthz HTTP/9.9\r\nhost: localhost\r\n\r\n".to_vec(),
         b"GET /healthz HTTP/1.1\r\nhost x\r\n\r\n".to_vec(),
         b"GET /healthz HTTP/1.1\r\nbad header: x\r\n\r\n".to_vec(),
         b"GET /healthz HTTP/1.1\r\nx: \x00\r\n\r\n".to_vec(),
-        b"POST /v1/events HTTP/1.1\r\nhost: x\r\ncontent-length: -1\r\n\r\n".to_vec(),
-        b"POST /v1/events HTTP/1.1\r\nhost: x\r\ncontent-length: 99999999999999999999999\r\n\r\n".to_vec(),
-        b"POST /v1/events HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nab".to_vec(),
+        b"POST /v1/events HTTP/1.1\r\nhost: localhost\r\ncontent-length: -1\r\n\r\n".to_vec(),
+        b"POST /v1/events HTTP/1.1\r\nhost: localhost\r\ncontent-length: 99999999999999999999999\r\n\r\n".to_vec(),
+        b"POST /v1/events HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nab".to_vec(),
         smuggled.into_bytes(),
-        b"POST /v1/events HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nzz\r\nxx\r\n0\r\n\r\n".to_vec(),
+        b"POST /v1/events HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\nzz\r\nxx\r\n0\r\n\r\n"
+            .to_vec(),
         vec![0_u8; 4096],
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03".to_vec(),
     ];
@@ -340,14 +341,14 @@ fn broken_http_gets_a_4xx() {
 fn a_request_line_of_200_kb_gets_a_4xx() {
     let receiver = Receiver::start();
     let daemon = daemon(&receiver);
-    let line = format!("GET /{} HTTP/1.1\r\nhost: x\r\n\r\n", "a".repeat(200_000));
+    let line = format!("GET /{} HTTP/1.1\r\nhost: localhost\r\n\r\n", "a".repeat(200_000));
     let status = problem_of(&exchange(&daemon, &[line.as_bytes()], Duration::from_secs(15)));
     assert!((400..500).contains(&status), "{status}");
-    let header = format!("GET /healthz HTTP/1.1\r\nhost: x\r\nx: {}\r\n\r\n", "a".repeat(200_000));
+    let header = format!("GET /healthz HTTP/1.1\r\nhost: localhost\r\nx: {}\r\n\r\n", "a".repeat(200_000));
     let status = problem_of(&exchange(&daemon, &[header.as_bytes()], Duration::from_secs(15)));
     assert!((400..500).contains(&status), "{status}");
     let many = (0..5000).map(|n| format!("x-{n}: 1\r\n")).collect::<String>();
-    let many = format!("GET /healthz HTTP/1.1\r\nhost: x\r\n{many}\r\n");
+    let many = format!("GET /healthz HTTP/1.1\r\nhost: localhost\r\n{many}\r\n");
     let status = problem_of(&exchange(&daemon, &[many.as_bytes()], Duration::from_secs(15)));
     assert!((400..500).contains(&status), "{status}");
     healthy(&daemon, &receiver);
@@ -360,7 +361,7 @@ fn a_body_over_the_limit_is_refused_before_it_is_read() {
     for path in ["/v1/events", "/v1/events/batch", "/v1/raw/a"] {
         // The length is told beforehand: the answer comes although hardly anything of the body was sent.
         let head = format!(
-            "POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 1073741824\r\n\r\n"
+            "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 1073741824\r\n\r\n"
         );
         let answer = exchange(&daemon, &[head.as_bytes(), b"[1,"], Duration::from_secs(10));
         assert_eq!(status_of(&answer), 413, "{path}: {answer}");
@@ -368,7 +369,7 @@ fn a_body_over_the_limit_is_refused_before_it_is_read() {
 
         // It is not told: the answer comes once the limit is passed, long before the end.
         let head = format!(
-            "POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n"
+            "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n"
         );
         let chunk = format!("10000\r\n{}\r\n", " ".repeat(0x10000));
         let mut parts = vec![head.as_bytes()];
@@ -402,7 +403,7 @@ fn clients_that_stall_or_leave_hold_nothing_up() {
             0 => "",
             1 => "POST /v1/events HTTP/1.1\r\nhost:",
             _ => {
-                "POST /v1/events HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{"
+                "POST /v1/events HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{"
             }
         };
         stream.write_all(part.as_bytes()).unwrap();

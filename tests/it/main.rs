@@ -26,6 +26,7 @@ mod reload;
 mod retry;
 mod room;
 mod routing;
+mod secrets;
 mod sim;
 mod store;
 mod systemd;

@@ -20,7 +20,7 @@ fn post(token: &str, id: &str) -> String {
     let body = format!(r#"{{"type":"order.made","data":1,"id":"{id}"}}"#);
     let length = body.len();
     format!(
-        "POST /v1/events HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {token}\r\ncontent-length: {length}\r\n\r\n{body}"
+        "POST /v1/events HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {token}\r\ncontent-length: {length}\r\n\r\n{body}"
     )
 }
 
@@ -63,7 +63,7 @@ async fn a_request_under_way_ends_under_the_config_that_it_began_with() {
     let body = format!(r#"{{"type":"order.made","data":"{}"}}"#, "x".repeat(4000));
     let mut stream = TcpStream::connect(bench.address).await.unwrap();
     let head = format!(
-        "POST /v1/events HTTP/1.1\r\nhost: a\r\nauthorization: Bearer old-token-0123456789\r\n\
+        "POST /v1/events HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer old-token-0123456789\r\n\
          expect: 100-continue\r\ncontent-length: {}\r\n\r\n",
         body.len()
     );

@@ -124,6 +124,7 @@ fn a_second_secret_is_a_change_where_it_signs() {
 fn listener_and_folder_keep_their_old_value() {
     let before = "[api]\nlisten = \"127.0.0.1:1000\"\n[storage]\ndir = \"/a\"\nretention = \"1d\"\n";
     let after = "[api]\nlisten = \"unix:/b.sock\"\nmax_body = \"2MiB\"\nmax_connections = 10\nmax_connections_per_address = 5\n\
+        hosts = [\"a.example\"]\n\
         [storage]\ndir = \"/b\"\nretention = \"2d\"\nmax_size = \"1GiB\"\nmin_free = \"1GiB\"\ndurability = \"interval\"\n";
     let place = Place::new();
     let (config, changes) = change(&place, before, after);
@@ -132,6 +133,7 @@ fn listener_and_folder_keep_their_old_value() {
         "api.max_body",
         "api.max_connections",
         "api.max_connections_per_address",
+        "api.hosts",
         "storage.retention",
         "storage.max_size",
         "storage.min_free",

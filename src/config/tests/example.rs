@@ -159,6 +159,7 @@ fn the_values_shown_are_the_defaults() {
     // The endpoint's own lines stay; only lines that name a default are tried.
     let examples = [
         "token.",
+        "#hosts",
         "#min_free",
         "#listen = \"unix",
         "#events",

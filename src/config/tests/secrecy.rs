@@ -87,22 +87,48 @@ proptest! {
     }
 }
 
+/// Everything of a config that holds a secret, as `Debug` shows it, and what is made of it.
 #[test]
 fn debug_and_summary_show_no_secret() {
-    let place = Place::new().with_pem();
+    let ed25519 = crate::signature::standard::KeyPair::generate().unwrap();
+    let ed25519 = str::from_utf8(ed25519.private.expose()).unwrap().to_owned();
+    let place = Place::new().with_pem().file("ed25519", &ed25519);
+    let one = |name: &str, lines: &str| {
+        format!("[endpoint.{name}]\nurl = \"https://a.example.com/hidden-path?key=hidden-query\"\n{lines}\n")
+    };
     let text = format!(
-        "[api]\ntoken.a = {{ secret = \"token-0123456789abcdef\", scope = \"send\" }}\n{}",
-        endpoint(
-            "headers = { authorization = \"Bearer abcdef0123\" }\n\
-             tls = { cert = \"client.pem\", key = \"client.key\" }\n\
-             order = \"key\""
-        )
+        "[api]\ntoken.a = {{ secret = \"token-0123456789abcdef\", scope = \"send\" }}\n{}{}{}{}{}",
+        one(
+            "standard",
+            &format!(
+                "secret = \"{WHSEC}\"\nheaders = {{ authorization = \"Bearer abcdef0123\", x-key = \"hidden-header\" }}\n\
+                 tls = {{ cert = \"client.pem\", key = \"client.key\" }}"
+            )
+        ),
+        one("asymmetric", "secret = { file = \"ed25519\" }"),
+        one("github", "secret = \"hidden-github\"\nsign = { scheme = \"github\" }"),
+        one("fixed", "secret = \"hidden-fixed\"\nsign = { scheme = \"token\" }"),
+        one("basic", "secret = \"hidden-password\"\nsign = { scheme = \"basic\", username = \"me\" }"),
     );
     let config = place.parse(&text).unwrap();
     let key = std::fs::read_to_string(place.path().join("client.key")).unwrap();
-    let key_line = key.lines().nth(1).unwrap();
-    for shown in [format!("{config:?}"), format!("{config:#?}"), config.summary(), config.warnings.join("\n")] {
-        for secret in ["token-0123456789abcdef", "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "abcdef0123", key_line] {
+    let endpoint = &config.endpoints["standard"];
+    let secrets = [
+        "token-0123456789abcdef",
+        "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+        "abcdef0123",
+        "hidden",
+        &hex::encode("hidden"),
+        // Bytes as `Debug` shows them: "hidde", and the Basic credentials in Base64.
+        "104, 105, 100, 100, 101",
+        "bWU6aGlkZGVuLXBhc3N3b3Jk",
+        &ed25519[10..],
+        key.lines().nth(1).unwrap(),
+    ];
+    let debug: [&dyn std::fmt::Debug; 5] = [&config, &config.api.tokens, endpoint, &endpoint.tls, &endpoint.signing];
+    let shown = debug.iter().flat_map(|one| [format!("{one:?}"), format!("{one:#?}")]);
+    for shown in shown.chain([config.summary(), config.warnings.join("\n")]) {
+        for secret in secrets {
             assert!(!shown.contains(secret), "{secret} in {shown}");
         }
     }

@@ -3,5 +3,6 @@
 pub(super) mod fixture;
 mod hostile;
 mod renew;
+mod secrecy;
 mod secure;
 mod wire;

@@ -276,7 +276,8 @@ impl Daemon {
         self.child = Some(command.spawn().expect("the program starts"));
     }
 
-    fn launch(&mut self, environment: &[(&str, &str)], arguments: &[&str]) {
+    /// Starts the process with these variables in its environment and further arguments, and does not wait.
+    pub(crate) fn launch(&mut self, environment: &[(&str, &str)], arguments: &[&str]) {
         assert!(self.child.is_none(), "one process at a time");
         let log = self.open_log();
         let mut words = self.under.iter().map(String::as_str).chain([binary()]);

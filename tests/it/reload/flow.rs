@@ -14,7 +14,8 @@ use crate::kit::{Answer, Receiver, SECRET, SECRET_NEXT, Setup, eventually, hmac_
 /// Posts an event on a connection that stays open; the status line.
 fn post_on(stream: &mut TcpStream) -> String {
     let body = r#"{"type":"kept","data":1}"#;
-    write!(stream, "POST /v1/events HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n\r\n{body}", body.len()).unwrap();
+    write!(stream, "POST /v1/events HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+        .unwrap();
     let mut answer = String::new();
     while !answer.ends_with('}') {
         let mut buffer = [0; 1024];

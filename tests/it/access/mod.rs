@@ -1,4 +1,9 @@
-//! Who may reach the API: loopback, unix sockets, tokens and their scopes.
+//! Who may reach the API: loopback, unix sockets, tokens and their scopes, and no web page; what is told of those who do; and what
+//! others on the machine may see.
+
+mod audit;
+mod pages;
+mod private;
 
 use crate::kit::{Receiver, Setup, free_port};
 
@@ -75,6 +80,12 @@ fn scopes_allow_what_they_say() {
     for value in ["Basic c2VuZA==", "Bearer", "Bearer ", "send-token-0123456789", "Bearer  send-token-0123456789 x"] {
         nobody.send("GET", "/v1/events", &[("authorization", value)], "").problem(401);
     }
+    let good = ("authorization", "Bearer read-token-0123456789");
+    nobody.send("GET", "/v1/events", &[good, good], "").problem(401);
+    nobody.get("/v1/events?access_token=read-token-0123456789").problem(401);
+    nobody.get("/v1/events?token=read-token-0123456789").problem(401);
+    // Whoever guesses is told the same, whatever it was.
+    assert_eq!(nobody.get("/v1/events").body, wrong.get("/v1/events").body);
     // The scheme's name has no case (RFC 9110, 11.1).
     let lower = nobody.send("GET", "/v1/events", &[("authorization", "bearer read-token-0123456789")], "");
     lower.expect(200);
