@@ -76,6 +76,8 @@ pub const CONNECTIONS_DEFAULT: usize = 16_384;
 pub const CONNECTIONS_MAX: usize = 1_000_000;
 /// Most connections from one address at once, where the config does not say; further ones get 503 and are closed.
 pub const CONNECTIONS_PER_ADDRESS_DEFAULT: usize = 1_024;
+/// Open files that are kept for the storage, its generations and the process itself.
+pub const FILES_KEPT: usize = 512;
 /// When a client that found no place may come again, in seconds.
 pub const CONNECTION_RETRY_AFTER_S: u32 = 5;
 /// How long a line in the log about something that can happen a thousand times a second is not written again, in milliseconds.

@@ -19,12 +19,19 @@ pub(crate) struct Pace {
     /// Events a second.
     rate: usize,
     count: usize,
+    /// The number of the first.
+    first: usize,
 }
 
 impl Pace {
     /// So many events a second for so long, from `begin` on.
     pub(crate) fn new(begin: Instant, rate: usize, time: Duration) -> Self {
-        Self { begin, rate, count: usize::try_from(time.as_secs()).unwrap_or(1).saturating_mul(rate) }
+        Self { begin, rate, count: usize::try_from(time.as_secs()).unwrap_or(1).saturating_mul(rate), first: 0 }
+    }
+
+    /// The same with other numbers: a second run beside the times of a first.
+    pub(crate) fn starting_at(self, first: usize) -> Self {
+        Self { first, ..self }
     }
 
     /// How many there are.
@@ -34,7 +41,7 @@ impl Pace {
 
     /// When event `n` is due.
     pub(crate) fn due(&self, n: usize) -> Instant {
-        self.begin + Duration::from_secs_f64(n as f64 / self.rate as f64)
+        self.begin + Duration::from_secs_f64(n.saturating_sub(self.first) as f64 / self.rate as f64)
     }
 }
 
@@ -63,9 +70,9 @@ pub(crate) async fn post(
     }
     // A thread of its own keeps the time: the runtime's timer is a millisecond coarse, and waiting in a busy loop would
     // take the processor that is to be measured.
-    let count = pace.count.min(times.events());
+    let end = (pace.first + pace.count).min(times.events());
     let pacer = std::thread::spawn(move || {
-        for n in 0..count {
+        for n in pace.first..end {
             std::thread::sleep(pace.due(n).saturating_duration_since(Instant::now()));
             if queues[n % queues.len()].blocking_send(n).is_err() {
                 return;

@@ -23,7 +23,7 @@ use super::listen::verify_with;
 use super::receiver::{Hit, Manner, Receiver, Service, Verify};
 use super::{Stage, block_on_all_threads};
 use crate::config::Config;
-use crate::daemon::{Daemon, DaemonOptions};
+use crate::daemon::{Daemon, DaemonOptions, raise_open_files};
 use crate::signature::secret::Secret;
 use crate::signature::standard::KeyPair;
 use crate::signature::{Options, Scheme, SchemeKind};
@@ -66,6 +66,7 @@ struct Keys {
 pub(super) fn run(args: &DemoArgs, stage: &mut Stage) -> Outcome {
     let folder = tempfile::Builder::new().prefix("webhookd-demo-").tempdir();
     let folder = folder.context("no temporary folder could be made")?;
+    raise_open_files();
     let outcome = block_on_all_threads(perform(args, folder.path(), stage));
     // Only now does nothing write there any more.
     let removed = folder.close().context("the temporary folder could not be removed");

@@ -43,6 +43,7 @@ pub(super) fn run(args: &RunArgs) -> Outcome {
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
+    daemon::raise_open_files();
     block_on_all_threads(async {
         match daemon::run_until_signalled(Arc::new(config), args.config.clone()).await {
             Ok(Ended::InOrder) => Ok(()),

@@ -16,7 +16,14 @@ const WHAT: &str =
 impl Default for Api {
     fn default() -> Self {
         let listen = Listen::Tcp(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8400));
-        Self { listen, body_bytes_max: limits::MIB, tls: None, tokens: Vec::new() }
+        Self {
+            listen,
+            body_bytes_max: limits::MIB,
+            connections_max: limits::CONNECTIONS_DEFAULT,
+            connections_per_address_max: limits::CONNECTIONS_PER_ADDRESS_DEFAULT,
+            tls: None,
+            tokens: Vec::new(),
+        }
     }
 }
 
@@ -39,6 +46,9 @@ pub(super) fn read(reading: &mut Reading<'_>, item: Option<&Item<'_>>) -> Api {
     let listen = listen_item.as_ref().and_then(|item| read_listen(reading, item)).unwrap_or(default.listen);
     let bodies = limits::KIB as u64..=limits::MAX_BODY_BYTES_MAX as u64;
     let body_bytes = table.size_bytes(reading, "max_body", &bodies, default.body_bytes_max as u64);
+    let mut connections = |key, default| read_connections(reading, &table, key, default);
+    let connections_max = connections("max_connections", default.connections_max);
+    let connections_per_address_max = connections("max_connections_per_address", default.connections_per_address_max);
     let token_item = table.get("token");
     let tokens = token_item.as_ref().map(|item| read_tokens(reading, item)).unwrap_or_default();
     let has_tokens = token_item.is_some_and(|item| item.value.as_table().is_some_and(|names| !names.is_empty()));
@@ -60,7 +70,20 @@ pub(super) fn read(reading: &mut Reading<'_>, item: Option<&Item<'_>>) -> Api {
              address or a unix socket",
         );
     }
-    Api { listen, body_bytes_max: usize::try_from(body_bytes).unwrap_or(default.body_bytes_max), tls, tokens }
+    Api {
+        listen,
+        body_bytes_max: usize::try_from(body_bytes).unwrap_or(default.body_bytes_max),
+        connections_max,
+        connections_per_address_max,
+        tls,
+        tokens,
+    }
+}
+
+fn read_connections(reading: &mut Reading<'_>, table: &Table<'_>, key: &'static str, default: usize) -> usize {
+    let range = 1..=limits::CONNECTIONS_MAX as u64;
+    let number = table.get(key).and_then(|item| item.integer(reading, &range));
+    number.and_then(|number| usize::try_from(number).ok()).unwrap_or(default)
 }
 
 /// Reads `listen`.

@@ -57,7 +57,7 @@ impl Config {
 
 impl Api {
     fn renewed(&self, next: Self, changes: &mut Changes) -> Self {
-        let Self { listen, body_bytes_max, tls, mut tokens } = next;
+        let Self { listen, body_bytes_max, connections_max, connections_per_address_max, tls, mut tokens } = next;
         if listen != self.listen {
             changes.needs_restart.push("api.listen");
         }
@@ -77,6 +77,12 @@ impl Api {
                 now.clone()
             }
         };
+        if connections_max != self.connections_max {
+            changes.settings.push("api.max_connections");
+        }
+        if connections_per_address_max != self.connections_per_address_max {
+            changes.settings.push("api.max_connections_per_address");
+        }
         if !same_tokens(&self.tokens, &tokens) {
             if tokens.is_empty() && !self.listen.is_local() {
                 changes.needs_restart.push("api.token");
@@ -85,7 +91,8 @@ impl Api {
                 changes.settings.push("api.token");
             }
         }
-        Self { listen: self.listen.clone(), body_bytes_max, tls, tokens }
+        let listen = self.listen.clone();
+        Self { listen, body_bytes_max, connections_max, connections_per_address_max, tls, tokens }
     }
 }
 

@@ -12,7 +12,10 @@ pub(super) struct Keys {
 
 pub(super) static ROOT: Keys = Keys { at: "", names: &["api", "inbound", "storage", "delivery", "endpoint"] };
 
-pub(super) static API: Keys = Keys { at: "api", names: &["listen", "max_body", "tls", "token"] };
+pub(super) static API: Keys = Keys {
+    at: "api",
+    names: &["listen", "max_body", "max_connections", "max_connections_per_address", "tls", "token"],
+};
 
 pub(super) static API_TLS: Keys = Keys { at: "api.tls", names: &["cert", "key", "client_ca"] };
 

@@ -90,6 +90,10 @@ pub struct Api {
     pub body_bytes_max: usize,
     /// Its certificate; `None`: it speaks plain HTTP.
     pub tls: Option<Arc<ListenerTls>>,
+    /// Most connections at once.
+    pub connections_max: usize,
+    /// Most connections from one address at once; loopback addresses and unix sockets are not counted so.
+    pub connections_per_address_max: usize,
     /// Its tokens; empty: everyone who reaches the listener may do everything.
     pub tokens: Vec<Token>,
 }

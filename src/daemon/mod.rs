@@ -7,10 +7,12 @@
 //! | file | job |
 //! |---|---|
 //! | `certificates` | those of the listeners, watched |
+//! | `descriptors` | the limit of open files, and how many connections it allows |
 //! | `reload` | another config in the place of the one in force |
 //! | `signals` | runs until it is told to stop |
 
 mod certificates;
+mod descriptors;
 mod reload;
 mod signals;
 
@@ -21,6 +23,7 @@ use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use self::descriptors::raise_open_files;
 pub use self::signals::{Ended, run_until_signalled};
 
 use self::certificates::Certificates;
@@ -30,8 +33,8 @@ use crate::clock::{SharedClock, SystemClock};
 use crate::config::Config;
 use crate::deliver::{CourierError, HttpCourier, OwnListeners};
 use crate::dispatch::{self, Dispatcher};
-use crate::front::{BindError, Connections, Listener, Places, Serving, TlsError};
-use crate::limits::{CONNECTIONS_DEFAULT, CONNECTIONS_PER_ADDRESS_DEFAULT, GENERATION_BYTES_MAX, IN_FLIGHT_TOTAL_MAX};
+use crate::front::{BindError, Connections, Listener, Serving, TlsError};
+use crate::limits::{GENERATION_BYTES_MAX, IN_FLIGHT_TOTAL_MAX};
 use crate::model::roster::Roster;
 use crate::observe::Metrics;
 use crate::outbox::{OpenError, Opened, Outbox, OutboxOptions, RealDisk};
@@ -126,9 +129,9 @@ impl Daemon {
             metrics: Arc::clone(&metrics),
             reloads: reloads.clone(),
         });
-        let places = Places { all: CONNECTIONS_DEFAULT, per_address: CONNECTIONS_PER_ADDRESS_DEFAULT };
-        let connections = Connections::new("api", places, Arc::clone(&metrics));
-        let on_api = Serving { shutdown: hang_up.clone(), tracker: serving.clone(), connections, tls };
+        let connections = Connections::new("api", descriptors::places(&config), Arc::clone(&metrics));
+        let on_api =
+            Serving { shutdown: hang_up.clone(), tracker: serving.clone(), connections: Arc::clone(&connections), tls };
         serving.spawn(api::serve(listener, Arc::clone(&front), on_api));
         // If this fails, dropping the guard ends the front again.
         let guard = hang_up.clone().drop_guard();
@@ -163,6 +166,7 @@ impl Daemon {
             outbox: outbox.clone(),
             front,
             certificates,
+            connections,
         };
         serving.spawn(reloader.run(asked, stop.clone()));
         let (drained, dispatcher_ended) = (running.drained, running.ended);

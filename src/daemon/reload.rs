@@ -18,12 +18,13 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::certificates::Certificates;
+use super::descriptors;
 use crate::api::{ReloadAsk, ReloadError, Reloaded, Snapshots};
 use crate::clock::{SharedClock, UnixMs};
 use crate::config::{Changes, Config, Storage, process_env};
 use crate::deliver::{self, HttpCourier};
 use crate::dispatch::Control;
-use crate::front::TlsSettings;
+use crate::front::{Connections, TlsSettings};
 use crate::limits::{ENDPOINT_NAMES_MET_MAX, RELOAD_READ_MS_MAX};
 use crate::model::roster::Roster;
 use crate::observe::Metrics;
@@ -45,6 +46,7 @@ pub(super) struct Reloader {
     pub(super) outbox: Outbox,
     pub(super) front: Arc<Snapshots>,
     pub(super) certificates: Certificates,
+    pub(super) connections: Arc<Connections>,
 }
 
 /// A config that can be put in force, with what was made for it.
@@ -116,6 +118,7 @@ impl Reloader {
         self.outbox.configure(settings(&config.storage)).await;
         self.certificates.adopt(&config, tls);
         self.front.adopt(&config);
+        self.connections.set_places(descriptors::places(&config));
         let warnings = config.warnings.clone();
         self.config = config;
         ConfigReloaded { file, changes: &changes, warnings: &warnings, at: self.clock.wall() }.tell(&self.metrics);

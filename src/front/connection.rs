@@ -191,3 +191,6 @@ impl Watch {
         self.set_for = at;
     }
 }
+
+#[cfg(test)]
+mod tests;

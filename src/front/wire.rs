@@ -58,14 +58,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         Poll::Ready(Ok(()))
     }
 
+    /// Tells the pulse of bytes that went out. Those of HTTP/2 say nothing: it also writes what nobody asked for, such as answers
+    /// to pings.
+    fn left(&self, outcome: &Poll<io::Result<usize>>) {
+        if matches!(outcome, Poll::Ready(Ok(written)) if *written > 0) && !self.heads.is_http2() {
+            self.pulse.bytes_left();
+        }
+    }
+
     /// Passes on the outcome of a write, and gives up on a client that takes nothing for too long.
     fn wrote<T>(&mut self, cx: &mut Context<'_>, outcome: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if outcome.is_ready() {
             self.stalled = None;
-            // HTTP/2 also writes what nobody asked for, such as answers to pings.
-            if !self.heads.is_http2() {
-                self.pulse.bytes_left();
-            }
             return outcome;
         }
         let limit = Duration::from_millis(limits::ANSWER_STALL_MS_MAX);
@@ -112,6 +116,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<S> {
             Some(_) => self.write_instead(cx).map_ok(|()| bytes.len()),
             None => Pin::new(&mut self.socket).poll_write(cx, bytes),
         };
+        self.left(&outcome);
         self.wrote(cx, outcome)
     }
 
@@ -125,6 +130,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<S> {
             return self.poll_write(cx, only);
         }
         let outcome = Pin::new(&mut self.socket).poll_write_vectored(cx, parts);
+        self.left(&outcome);
         self.wrote(cx, outcome)
     }
 

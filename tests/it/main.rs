@@ -14,6 +14,7 @@ mod damage;
 mod endpoints;
 mod floors;
 mod folders;
+mod front;
 mod guard;
 mod interop;
 mod kit;

@@ -19,6 +19,7 @@ fn an_empty_config_is_the_defaults_and_a_warning() {
     let config = parse("").unwrap();
     assert_eq!(config.api.listen, Listen::Tcp("127.0.0.1:8400".parse().unwrap()));
     assert_eq!(config.api.body_bytes_max, limits::MIB);
+    assert_eq!((config.api.connections_max, config.api.connections_per_address_max), (16_384, 1_024));
     assert_eq!(config.storage.dir, Path::new("/var/lib/webhookd"));
     assert_eq!(config.storage.retention_ms, 7 * 86_400_000);
     assert_eq!(config.storage.size_bytes_max, 10 << 30);

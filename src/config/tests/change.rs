@@ -123,12 +123,20 @@ fn a_second_secret_is_a_change_where_it_signs() {
 #[test]
 fn listener_and_folder_keep_their_old_value() {
     let before = "[api]\nlisten = \"127.0.0.1:1000\"\n[storage]\ndir = \"/a\"\nretention = \"1d\"\n";
-    let after = "[api]\nlisten = \"unix:/b.sock\"\nmax_body = \"2MiB\"\n\
+    let after = "[api]\nlisten = \"unix:/b.sock\"\nmax_body = \"2MiB\"\nmax_connections = 10\nmax_connections_per_address = 5\n\
         [storage]\ndir = \"/b\"\nretention = \"2d\"\nmax_size = \"1GiB\"\nmin_free = \"1GiB\"\ndurability = \"interval\"\n";
     let place = Place::new();
     let (config, changes) = change(&place, before, after);
     assert_eq!(changes.needs_restart, ["api.listen", "storage.dir"]);
-    let settings = ["api.max_body", "storage.retention", "storage.max_size", "storage.min_free", "storage.durability"];
+    let settings = [
+        "api.max_body",
+        "api.max_connections",
+        "api.max_connections_per_address",
+        "storage.retention",
+        "storage.max_size",
+        "storage.min_free",
+        "storage.durability",
+    ];
     assert_eq!(changes.settings, settings);
     for key in STORAGE.names {
         let named = |list: &[&str]| list.contains(&format!("storage.{key}").as_str());
@@ -136,6 +144,7 @@ fn listener_and_folder_keep_their_old_value() {
     }
     assert_eq!(config.api.listen, Listen::Tcp("127.0.0.1:1000".parse().unwrap()));
     assert_eq!(config.api.body_bytes_max, 2 << 20);
+    assert_eq!((config.api.connections_max, config.api.connections_per_address_max), (10, 5));
     assert_eq!(config.storage.dir, Path::new("/a"));
     assert_eq!(config.storage.retention_ms, 2 * 24 * 3600 * 1000);
     // It is told again each time, for it is still so.

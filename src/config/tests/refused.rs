@@ -160,6 +160,11 @@ fn quantities_need_their_unit_and_bounds() {
     one_fault("[storage]\nretention = \"999ms\"\n", "2:13: ", "from 1s to 3650d");
     one_fault("[storage]\nmax_size = \"127MiB\"\n", "2:12: ", "at least 128MiB");
     one_fault("[api]\nmax_body = \"65MiB\"\n", "2:12: ", "from 1KiB to 64MiB");
+    for key in ["max_connections", "max_connections_per_address"] {
+        let column = key.len() + 4;
+        one_fault(&format!("[api]\n{key} = 0\n"), &format!("2:{column}: api.{key}: "), "from 1 to 1000000");
+        one_fault(&format!("[api]\n{key} = 1000001\n"), &format!("2:{column}: api.{key}: "), "from 1 to 1000000");
+    }
     one_fault("[storage]\ndir = \"\"\n", "2:7: storage.dir: ", "the path of the data folder");
 }
 
