@@ -124,7 +124,7 @@ impl Watched {
     fn look(&mut self, now: UnixMs) {
         let files = self.current.files.clone();
         // What did not hold may do so by now though nothing was written: a certificate that was not valid yet.
-        let known = self.seen.clone().filter(|_| self.trouble.is_none());
+        let known = self.seen.filter(|_| self.trouble.is_none());
         self.looking = Some(tokio::task::spawn_blocking(move || {
             // Before they are read: what is written meanwhile shows at the next look.
             let stamps = stamps(&files);
