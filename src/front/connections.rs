@@ -5,7 +5,8 @@
 //! machine's own, and a proxy among them speaks for many clients.
 //!
 //! Who finds no place is turned away at once instead of waiting in the listen queue, where honest clients would wait behind
-//! those who only want to fill it. Before it comes to that, connections that nobody uses give up theirs, the oldest first.
+//! those who only want to fill it. Before it comes to that, connections that nobody uses give up theirs: first those that have never
+//! asked for anything, then those that have been idle for longest.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -147,8 +148,8 @@ impl Taken {
         }
     }
 
-    /// Asks the connections that have been unused for longest for their places, as many as are wanted. Looking at all of them
-    /// takes a while, so it is done now and then.
+    /// Asks connections that are not used for their places, as many as are wanted: first those that have never asked for
+    /// anything, then those that have been idle for longest. Looking at all of them takes a while, so it is done now and then.
     fn sweep(&mut self, wanted: usize) {
         let between = Duration::from_millis(limits::SWEEP_MS);
         if self.swept.is_some_and(|at| at.elapsed() < between) {
@@ -156,13 +157,11 @@ impl Taken {
         }
         self.swept = Some(Instant::now());
         let unused = Duration::from_millis(limits::IDLE_WHEN_SHORT_MS_MAX);
-        let mut oldest: Vec<(Instant, &Arc<Pulse>)> = self
-            .pulses
-            .values()
-            .filter_map(|pulse| Some((pulse.unused_since().filter(|since| since.elapsed() >= unused)?, pulse)))
-            .collect();
-        oldest.sort_unstable_by_key(|(since, _)| *since);
-        for (_, pulse) in oldest.into_iter().take(wanted) {
+        let long_unused = |pulse: &Pulse| pulse.unused().filter(|(_, since)| since.elapsed() >= unused);
+        let mut order: Vec<_> =
+            self.pulses.values().filter_map(|pulse| long_unused(pulse).map(|unused| (unused, pulse))).collect();
+        order.sort_unstable_by_key(|(unused, _)| *unused);
+        for (_, pulse) in order.into_iter().take(wanted) {
             pulse.want_place();
         }
     }
@@ -277,7 +276,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn where_places_are_short_the_unused_give_theirs_the_oldest_first() {
+    async fn where_places_are_short_the_unused_give_theirs_the_never_used_and_the_oldest_first() {
         let connections = connections(20, 20);
         let unix = Origin::Unix { uid: None };
         let mut seats = Vec::new();
@@ -285,8 +284,10 @@ mod tests {
             seats.push(connections.take(unix).unwrap());
             advance(Duration::from_millis(100)).await;
         }
-        // The very oldest is being used.
+        // The very oldest is being used, and the one after it has been.
         seats[0].pulse().request_begins();
+        seats[1].pulse().request_begins();
+        seats[1].pulse().request_ends();
         advance(Duration::from_millis(limits::IDLE_WHEN_SHORT_MS_MAX)).await;
         let _nineteenth = connections.take(unix).unwrap();
         let wanted = |seat: &Seat| {
@@ -294,13 +295,13 @@ mod tests {
             async move { timeout(Duration::from_millis(1), pulse.place_wanted()).await.is_ok() }
         };
         assert!(!wanted(&seats[0]).await);
-        assert!(wanted(&seats[1]).await);
-        assert!(!wanted(&seats[2]).await, "no more than are needed");
+        assert!(wanted(&seats[2]).await);
+        assert!(!wanted(&seats[3]).await, "no more than are needed");
         // Two are above what shall be taken by now.
         advance(Duration::from_millis(limits::SWEEP_MS)).await;
         let _twentieth = connections.take(unix).unwrap();
-        assert!(wanted(&seats[2]).await && wanted(&seats[3]).await);
-        assert!(!wanted(&seats[4]).await);
+        assert!(wanted(&seats[3]).await && wanted(&seats[4]).await);
+        assert!(!wanted(&seats[5]).await && !wanted(&seats[1]).await);
     }
 
     #[tokio::test]

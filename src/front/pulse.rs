@@ -189,10 +189,12 @@ impl Pulse {
         [head, first, unread, unused].into_iter().flatten().min_by_key(|(at, _)| *at)
     }
 
-    /// Since when its place is used by nobody: no request is under way, and it was not told to close already.
-    pub(super) fn unused_since(&self) -> Option<Instant> {
+    /// Whether its place was ever used, and since when it is not; `None` where a request is under way, or where it was told to close
+    /// already.
+    pub(super) fn unused(&self) -> Option<(bool, Instant)> {
         let state = self.state();
-        (state.under_way == 0 && state.closing.is_none() && !state.wanted).then_some(state.last_used)
+        let free = state.under_way == 0 && state.closing.is_none() && !state.wanted;
+        free.then_some((state.asked, state.last_used))
     }
 
     /// Asks for its place.
@@ -293,12 +295,12 @@ mod tests {
     async fn a_place_is_asked_for_once_and_only_where_nobody_uses_it() {
         let pulse = Pulse::new();
         let begun = Instant::now();
-        assert_eq!(pulse.unused_since(), Some(begun));
+        assert_eq!(pulse.unused(), Some((false, begun)));
         pulse.request_begins();
-        assert_eq!(pulse.unused_since(), None);
+        assert_eq!(pulse.unused(), None);
         pulse.request_ends();
         pulse.want_place();
-        assert_eq!(pulse.unused_since(), None);
+        assert_eq!(pulse.unused(), None);
         pulse.place_wanted().await;
     }
 }
