@@ -28,6 +28,8 @@ pub(super) struct Teller {
 struct Told {
     /// The daemon stops: nothing else is to be told.
     stopping: bool,
+    /// A reload is under way.
+    reloading: bool,
     /// Why the last reload was refused, until one is not.
     refused: Option<String>,
     /// What was told last, without what only the moment knows.
@@ -75,7 +77,8 @@ impl Teller {
 
     /// A reload begins.
     pub(super) fn reloading(&self) {
-        let told = self.told();
+        let mut told = self.told();
+        told.reloading = true;
         if !told.stopping {
             self.notifier.tell(&[Notice::Reloading, Notice::Status("reloading the config")]);
         }
@@ -84,6 +87,7 @@ impl Teller {
     /// A reload has ended; `fault` is the first one of a config that was refused.
     pub(super) fn reloaded(&self, fault: Option<&str>) {
         let mut told = self.told();
+        told.reloading = false;
         told.refused = fault.map(str::to_owned);
         if told.stopping {
             return;
@@ -108,6 +112,13 @@ impl Teller {
     /// Tells how the daemon does, and that it is alive where somebody watches.
     fn alive(&self, phase: Phase, pulse: &Pulse, watched: bool) {
         let mut told = self.told();
+        if told.reloading && !told.stopping {
+            // The status says so already.
+            if watched {
+                self.notifier.tell(&[Notice::Watchdog]);
+            }
+            return;
+        }
         let status = if told.stopping {
             in_words(Phase::Draining, pulse, None)
         } else {
@@ -270,6 +281,8 @@ mod tests {
         assert_eq!(next(&socket), "READY=1\nSTATUS=ready: 1 endpoint, 2 pending\n");
         teller.reloading();
         assert!(next(&socket).starts_with("RELOADING=1\n"));
+        teller.alive(Phase::Ready, &Pulse::default(), true);
+        assert_eq!(next(&socket), "WATCHDOG=1\n", "the status still says that it reloads");
         teller.stopping();
         assert!(next(&socket).starts_with("STOPPING=1\n"));
         // What was under way ends now.
