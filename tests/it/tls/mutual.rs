@@ -110,7 +110,7 @@ fn nothing_is_resumed_where_clients_show_certificates() {
     let path = |name: &str| mutual.daemon.dir().join(name).to_str().unwrap().to_owned();
     let (cert, key, session) = (path("client.pem"), path("client.key"), path("session"));
     for version in ["-tls1_2", "-tls1_3"] {
-        let request = "GET /healthz HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+        let request = "GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
         let shown = [version, "-cert", &cert, "-key", &key];
         let first =
             s_client(port(&mutual.daemon), &[&shown[..], &["-sess_out", &session, "-ign_eof"]].concat(), request);
