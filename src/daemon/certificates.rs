@@ -17,7 +17,7 @@ use crate::config::{Config, ListenerTls, ReadTls, TlsFiles, TlsNote, subject_of}
 use crate::front::{Tls, TlsError, TlsSettings};
 use crate::limits::{CERTIFICATE_POLL_MS, CERTIFICATE_WARN_MS};
 use crate::observe::Metrics;
-use crate::observe::happening::{CertificateEnds, CertificateRefused, CertificateRenewed};
+use crate::observe::certificates::{CertificateEnds, CertificateRefused, CertificateRenewed};
 
 /// The table of the listener.
 const API: &str = "api";

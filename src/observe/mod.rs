@@ -4,6 +4,7 @@
 //! DEBUG, a line for each delivery. Neither secrets nor payloads ever reach a happening.
 
 pub mod audit;
+pub mod certificates;
 pub mod happening;
 pub mod metrics;
 

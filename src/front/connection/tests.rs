@@ -44,7 +44,7 @@ impl Client {
             seat: connections.take(origin).unwrap(),
         };
         let (socket, ours) = duplex(256 * limits::KIB);
-        tracker.spawn(connection.drive(ours, Peer { origin, certificate: None }, |_, request| answer_bytes(request)));
+        tracker.spawn(connection.drive(ours, Peer::new(origin), |_, request| answer_bytes(request)));
         Self { socket, begun: Instant::now(), metrics, tracker }
     }
 
