@@ -10,7 +10,7 @@ use rustls::sign::CertifiedKey;
 
 use super::EndpointTls;
 use super::keys::ENDPOINT_TLS;
-use super::reader::{Item, Reading, Table};
+use super::reader::{Item, Reading, Table, marked_secret};
 use super::secrets::{read_bounded, read_private};
 use crate::limits;
 
@@ -44,6 +44,10 @@ const ADVICE: &str = "give the path of a PEM file";
 
 fn path(reading: &mut Reading<'_>, item: &Item<'_>) -> Option<PathBuf> {
     let path = item.text(reading, "the path of a PEM file")?;
+    if marked_secret(path) {
+        reading.error(item, "expected the path of a PEM file, found something with a secret in it");
+        return None;
+    }
     Some(reading.resolve(path))
 }
 

@@ -17,6 +17,9 @@ use crate::limits;
 /// Longer than every time limit of the front in a row. The clock is a paused one, so none of it is waited for.
 const ENDS_WITHIN: Duration = Duration::from_secs(600);
 
+/// What comes in more pieces than this comes in larger ones.
+const PIECES_MAX: usize = 200;
+
 /// How a client sends: what comes at once, in bytes, and whether it ends its side after that.
 struct Manner {
     piece_bytes: usize,
@@ -63,7 +66,7 @@ async fn exchange(manner: &Manner, sent: &[u8], methods: Arc<Mutex<Vec<Method>>>
     let read = from.read_to_end(&mut received);
     let write = async {
         // A server may well close before it has read all.
-        for piece in sent.chunks(manner.piece_bytes) {
+        for piece in sent.chunks(manner.piece_bytes.max(sent.len() / PIECES_MAX)) {
             if to.write_all(piece).await.is_err() {
                 return;
             }
