@@ -376,6 +376,9 @@ pub(super) fn marked_secret(text: &str) -> bool {
 
 /// A text without control characters: a path in the config may hold some, and must not forge a line of the log.
 fn on_one_line(text: &str) -> String {
+    if !text.contains(char::is_control) {
+        return text.to_owned();
+    }
     let escape = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
     text.chars().map(escape).collect()
 }

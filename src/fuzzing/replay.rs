@@ -74,7 +74,7 @@ replays! {
 }
 
 /// Bytes of an input that is long for what it says.
-const LONG_BYTES: usize = 512 * 1024;
+const LONG_BYTES: usize = 128 * 1024;
 
 /// Texts that, repeated, are what a parser with a time in the square of the length would stumble over, behind what leads to it.
 const LONG: &[(&str, &str, &str)] = &[
