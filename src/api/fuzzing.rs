@@ -157,13 +157,13 @@ fn matches_as_a_plain_matcher(patterns: &str, event_type: &str) {
         return;
     }
     let operational = event_type.starts_with(OPERATIONAL_PREFIX);
-    let included = patterns.iter().filter(|pattern| !pattern.starts_with('!'));
+    let mut included = patterns.iter().filter(|pattern| !pattern.starts_with('!'));
     let taken_for = |pattern: &str| {
         let spelt_out = pattern.split('*').next().is_some_and(|first| first.starts_with(OPERATIONAL_PREFIX));
         (!operational || spelt_out) && plainly_matches(pattern.as_bytes(), event_type.as_bytes())
     };
     let only_exclusions = !patterns.is_empty() && patterns.iter().all(|pattern| pattern.starts_with('!'));
-    let includes = included.map(|pattern| taken_for(pattern)).any(|taken| taken) || (only_exclusions && taken_for("*"));
+    let includes = included.any(|pattern| taken_for(pattern)) || (only_exclusions && taken_for("*"));
     let mut excluded = patterns.iter().filter_map(|pattern| pattern.strip_prefix('!'));
     let excludes = excluded.any(|pattern| plainly_matches(pattern.as_bytes(), event_type.as_bytes()));
     assert_eq!(filter.takes(event_type), includes && !excludes, "{patterns:?} {event_type:?}");
