@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use hyper::Uri;
 use url::{Host, Url};
 
 use super::delivery::{self, Delivery};
@@ -162,6 +163,8 @@ fn read_url(reading: &mut Reading<'_>, item: &Item<'_>) -> Option<Url> {
         "the URL has a fragment (#…), which is never sent; remove it"
     } else if url.port() == Some(0) {
         "the URL has port 0, to which nothing can connect"
+    } else if !url.as_str().parse::<Uri>().is_ok_and(|uri| uri.host() == url.host_str()) {
+        "no HTTP request can be sent to this URL; its host may have letters, digits, - and . in it"
     } else {
         return Some(url);
     };

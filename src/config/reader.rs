@@ -27,6 +27,8 @@ pub(super) struct Reading<'a> {
     text: &'a str,
     /// The byte at which each line starts.
     lines: Vec<usize>,
+    /// The place told last, as a byte and a column: thousands of faults of one line are counted on from there.
+    last: (usize, usize),
     file_name: &'a str,
     base_dir: &'a Path,
     /// Looks up an environment variable.
@@ -42,7 +44,7 @@ pub(super) struct Reading<'a> {
 impl<'a> Reading<'a> {
     pub(super) fn new(text: &'a str, file_name: &'a str, base_dir: &'a Path, env: EnvLookup<'a>, now: UnixMs) -> Self {
         let lines = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
-        Self { text, lines, file_name, base_dir, env, now, errors: Vec::new(), warnings: Vec::new() }
+        Self { text, lines, last: (0, 1), file_name, base_dir, env, now, errors: Vec::new(), warnings: Vec::new() }
     }
 
     /// Notes a fault at a byte position.
@@ -78,11 +80,14 @@ impl<'a> Reading<'a> {
     }
 
     /// Line and column, both from 1, the column in characters.
-    fn position(&self, byte: usize) -> (usize, usize) {
+    fn position(&mut self, byte: usize) -> (usize, usize) {
         let line = self.lines.partition_point(|start| *start <= byte).max(1);
         let start = self.lines.get(line - 1).copied().unwrap_or_default();
-        let before = self.text.get(start..byte.min(self.text.len())).unwrap_or_default();
-        (line, before.chars().count() + 1)
+        let (known, column) = if (start..=byte).contains(&self.last.0) { self.last } else { (start, 1) };
+        let between = self.text.get(known..byte.min(self.text.len())).unwrap_or_default();
+        let column = column + between.chars().count();
+        self.last = (byte, column);
+        (line, column)
     }
 }
 
@@ -368,12 +373,15 @@ pub(super) fn looks_like_secret(text: &str) -> bool {
 }
 
 /// Whether a text says itself that it is a secret.
-fn marked_secret(text: &str) -> bool {
+pub(super) fn marked_secret(text: &str) -> bool {
     ["whsec_", "whsk_", "Bearer ", "Basic "].iter().any(|mark| text.contains(mark))
 }
 
 /// A text without control characters: a path in the config may hold some, and must not forge a line of the log.
 fn on_one_line(text: &str) -> String {
+    if !text.contains(char::is_control) {
+        return text.to_owned();
+    }
     let escape = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
     text.chars().map(escape).collect()
 }

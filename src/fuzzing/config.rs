@@ -42,9 +42,10 @@ pub fn config(data: &[u8]) {
 
 fn lie_within(errors: &ConfigErrors, text: &str) {
     assert!(!errors.errors().is_empty());
+    // The place behind the last line break is a line too.
+    let lines: Vec<&str> = text.split('\n').collect();
     for error in errors.errors() {
-        // The place behind the last line break is a line too.
-        let line = text.split('\n').nth(error.line.wrapping_sub(1));
+        let line = lines.get(error.line.wrapping_sub(1));
         let line = line.unwrap_or_else(|| panic!("no line {}: {error:?}", error.line));
         assert!((1..=line.chars().count() + 1).contains(&error.column), "no column {}: {error:?}", error.column);
         assert!(!error.message.is_empty() && !error.message.contains('\n'), "{error:?}");

@@ -21,6 +21,9 @@ const ENDS_WITHIN: Duration = Duration::from_secs(600);
 /// Made once: there are many of them, and nobody reads them here.
 static METRICS: LazyLock<Arc<Metrics>> = LazyLock::new(Metrics::shared);
 
+/// What comes in more pieces than this comes in larger ones.
+const PIECES_MAX: usize = 200;
+
 /// How a client sends: what comes at once, in bytes, and whether it ends its side after that.
 struct Manner {
     piece_bytes: usize,
@@ -68,7 +71,7 @@ async fn exchange(manner: &Manner, sent: &[u8], methods: Arc<Mutex<Vec<Method>>>
     let read = from.read_to_end(&mut received);
     let write = async {
         // A server may well close before it has read all.
-        for piece in sent.chunks(manner.piece_bytes) {
+        for piece in sent.chunks(manner.piece_bytes.max(sent.len() / PIECES_MAX)) {
             if to.write_all(piece).await.is_err() {
                 return;
             }

@@ -249,6 +249,8 @@ fn endpoints_need_a_name_and_a_url() {
     refused("https://a.example.com/#top", "fragment");
     refused("https://a.example.com:0/", "port 0");
     refused("https://a.example.com:99999/", "expected a URL");
+    // What the URL parser takes for a host, and an HTTP client does not.
+    refused("https://a.ex`mple.com/", "no HTTP request can be sent");
     refused(&format!("https://a.example.com/{}", "x".repeat(limits::URL_BYTES_MAX)), "at most 4096");
 }
 

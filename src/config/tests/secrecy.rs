@@ -43,6 +43,8 @@ const STRAYED: &[&str] = &[
     "[endpoint.a]\nsecret = \"S\"\nsign = { scheme = \"S\" }\n",
     "[endpoint.a]\nsecret = \"S\"\nsign = { scheme = \"hmac\", header = \"x\", algorithm = \"S\" }\n",
     "[endpoint.a]\nS = \"S\"\n",
+    "[endpoint.a]\ntls = { ca = \"S\" }\n",
+    "[endpoint.a]\ntls = { cert = \"client-S.pem\", key = \"/S\" }\n",
     "[endpoint.a]\nformat = \"S\"\n",
     "[endpoint.a]\ntimeout = \"S\"\n",
     "[endpoint.a]\nallow_networks = [\"S\"]\n",

@@ -21,7 +21,7 @@ pub use self::listener::{ListenerTls, ReadTls, TlsFiles, TlsKey, TlsNote};
 
 use self::certificate::{Facts, Validity};
 use super::keys::{ENDPOINT_TLS, Keys};
-use super::reader::{Item, Reading, Table};
+use super::reader::{Item, Reading, Table, marked_secret};
 use super::{EndpointTls, Listen};
 
 /// Reads `tls` of a listener.
@@ -129,6 +129,10 @@ fn read_certificates(reading: &mut Reading<'_>, item: &Item<'_>) -> Option<Vec<C
 
 fn path(reading: &mut Reading<'_>, item: &Item<'_>) -> Option<PathBuf> {
     let path = item.text(reading, "the path of a PEM file")?;
+    if marked_secret(path) {
+        reading.error(item, "expected the path of a PEM file, found something with a secret in it");
+        return None;
+    }
     Some(reading.resolve(path))
 }
 
