@@ -1,12 +1,13 @@
 //! Clients that waste time: idle ones, and slow ones of three kinds.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
@@ -62,20 +63,20 @@ pub(crate) struct Wasters {
 
 impl Wasters {
     /// Starts so many, and waits until all of them have been connected once.
-    pub(crate) async fn start(address: &str, idle: usize, slow: usize) -> Self {
+    pub(crate) async fn start(address: SocketAddr, idle: usize, slow: usize) -> Self {
         let counts = Arc::new(Counts::default());
         let mut tasks = JoinSet::new();
         let dials = Arc::new(tokio::sync::Semaphore::new(DIALS));
         let idle = (0..idle).map(|n| Manner::ALL[n % 2]);
         let slow = (0..slow).map(|n| Manner::ALL[2 + n % 3]);
         for manner in idle.chain(slow) {
-            let (address, counts, dials) = (address.to_owned(), Arc::clone(&counts), Arc::clone(&dials));
+            let (counts, dials) = (Arc::clone(&counts), Arc::clone(&dials));
             tasks.spawn(async move {
                 let count = &counts[manner as usize];
                 loop {
                     let dialled = {
                         let _turn = dials.acquire().await;
-                        TcpStream::connect(&address).await
+                        dial(address, manner).await
                     };
                     if let Ok(stream) = dialled {
                         count.dialled.fetch_add(1, Ordering::Relaxed);
@@ -118,6 +119,15 @@ impl Wasters {
     }
 }
 
+async fn dial(address: SocketAddr, manner: Manner) -> std::io::Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
+    if manner == Manner::NeverReads {
+        // So that answers that are not read soon fill it: this is about waiting for them, not about making them.
+        socket.set_recv_buffer_size(4096)?;
+    }
+    socket.connect(address).await
+}
+
 /// Wastes the time of a connection until the daemon closes it; returns the status that it was answered last before that.
 async fn waste(mut stream: TcpStream, manner: Manner) -> Option<u16> {
     let begin: &[u8] = match manner {
@@ -148,7 +158,7 @@ async fn waste(mut stream: TcpStream, manner: Manner) -> Option<u16> {
         Manner::NeverReads => {
             // Its answers fill the sockets; what it writes then is not read, and this waits until it is closed.
             while stream.write_all(begin).await.is_ok() {
-                sleep(Duration::from_millis(5)).await;
+                sleep(Duration::from_millis(100)).await;
             }
             None
         }
