@@ -29,13 +29,13 @@ fn a_crowd_that_wastes_time_leaves_honest_clients_served_and_memory_bounded() {
     let mut slow: Vec<Raw> = (0..SLOW).map(|_| Raw::to(&daemon)).collect();
     for (n, raw) in slow.iter_mut().enumerate() {
         let begins = match n % 3 {
-            0 => "POST /v1/events HTTP/1.1\r\nhost: a\r\nx: ".to_owned(),
+            0 => "POST /v1/events HTTP/1.1\r\nhost: localhost\r\nx: ".to_owned(),
             1 => {
-                "POST /v1/events HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: 9999\r\n\r\n{"
+                "POST /v1/events HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 9999\r\n\r\n{"
                     .to_owned()
             }
             // It asks and asks, and never reads.
-            _ => "GET /metrics HTTP/1.1\r\nhost: a\r\n\r\n".repeat(500),
+            _ => "GET /metrics HTTP/1.1\r\nhost: localhost\r\n\r\n".repeat(500),
         };
         raw.0.set_nonblocking(n % 3 == 2).unwrap();
         raw.send(begins);

@@ -14,12 +14,12 @@ fn statuses(answer: &str) -> Vec<u16> {
 }
 
 /// What is sent behind a request: if it is answered, the request before it ended where the client said.
-const SMUGGLED: &str = "GET /smuggled HTTP/1.1\r\nhost: a\r\n\r\n";
+const SMUGGLED: &str = "GET /smuggled HTTP/1.1\r\nhost: localhost\r\n\r\n";
 
 #[test]
 fn framing_that_can_be_read_two_ways_is_refused_or_ends_the_connection() {
     let daemon = daemon();
-    let post = |headers: &str, body: &str| format!("POST /v1/raw/a HTTP/1.1\r\nhost: a\r\n{headers}\r\n{body}");
+    let post = |headers: &str, body: &str| format!("POST /v1/raw/a HTTP/1.1\r\nhost: localhost\r\n{headers}\r\n{body}");
     let chunk = "3\r\nabc\r\n0\r\n\r\n";
     let both = "content-length: 3\r\ntransfer-encoding: chunked\r\n";
     let turned = "transfer-encoding: chunked\r\ncontent-length: 3\r\n";
@@ -68,8 +68,9 @@ fn framing_that_can_be_read_two_ways_is_refused_or_ends_the_connection() {
 #[test]
 fn heads_past_their_limits_are_told_which() {
     let daemon = daemon();
-    let get =
-        |target: &str, headers: &str| format!("GET {target} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n{headers}\r\n");
+    let get = |target: &str, headers: &str| {
+        format!("GET {target} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{headers}\r\n")
+    };
     let header = |n: usize| format!("x-{n}: y\r\n");
     let most: String = (0..98).map(header).collect();
     let one_more = format!("{most}x: y\r\n");
@@ -104,7 +105,7 @@ fn a_thousand_requests_at_once_are_answered_in_order() {
         let body = format!(r#"{{"id":"e{n}","type":"a","data":{n}}}"#);
         let last = if n == 999 { "connection: close\r\n" } else { "" };
         requests += &format!(
-            "POST /v1/events HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\n{last}content-length: {}\r\n\r\n{body}",
+            "POST /v1/events HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n{last}content-length: {}\r\n\r\n{body}",
             body.len()
         );
     }
@@ -123,7 +124,7 @@ fn requests_without_end_and_an_answer_that_nobody_reads_take_little_memory() {
     let daemon = daemon();
     let mut raw = Raw::to(&daemon);
     raw.0.set_nonblocking(true).unwrap();
-    let requests = "GET /nothing HTTP/1.1\r\nhost: a\r\n\r\n".repeat(1000);
+    let requests = "GET /nothing HTTP/1.1\r\nhost: localhost\r\n\r\n".repeat(1000);
     let before = resident_kib(daemon.pid());
     let mut sent = 0;
     // What can be sent without reading ends where both sides' socket buffers are full, and the daemon reads no more.

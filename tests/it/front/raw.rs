@@ -47,7 +47,7 @@ impl Raw {
 
     /// Asks for `/healthz` and reads the answer; the connection stays. False where there was none.
     pub(super) fn ask(&mut self) -> bool {
-        if !self.send("GET /healthz HTTP/1.1\r\nhost: a\r\n\r\n") {
+        if !self.send("GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n") {
             return false;
         }
         let (mut answer, mut buffer) = (Vec::new(), [0; 4096]);
