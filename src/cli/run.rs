@@ -8,7 +8,8 @@ use clap::Args;
 use super::failure::{EXIT_USAGE, Failure, Outcome};
 use super::logging::{self, LogFormat};
 use super::{block_on_all_threads, tell};
-use crate::config::{Config, process_env};
+use crate::clock::SystemClock;
+use crate::config::{Config, ConfigErrors, process_env};
 use crate::daemon::{self, Ended, StartError};
 use crate::systemd::Service;
 use crate::systemd::notify::Notice;
@@ -58,11 +59,15 @@ pub(super) fn run(args: &RunArgs) -> Outcome {
         refuse(&error.to_string());
         return Err(Failure::usage(error));
     }
-    let config = Config::load(&args.config, &process_env).map_err(|errors| {
+    let now = SystemClock::shared().wall();
+    let config = Config::load_to_run(&args.config, &process_env, now).map_err(|errors| {
         refuse(errors.lines().next().as_deref().unwrap_or("the config is wrong"));
         tell(&errors.to_string());
         Failure::silent(EXIT_USAGE)
     })?;
+    for lapsed in config.lapsed.iter().flat_map(ConfigErrors::lines) {
+        tracing::error!("{lapsed}");
+    }
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }

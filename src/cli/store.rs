@@ -12,6 +12,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::failure::{EXIT_FAILED, EXIT_USAGE, Failure, Outcome};
 use super::screen::escape;
 use super::{Stage, tell};
+use crate::clock::SystemClock;
 use crate::config::{Config, process_env};
 use crate::limits::GENERATION_BYTES_MAX;
 use crate::outbox::offline::{self, Exported, Fault, ImportOptions, Imported, OfflineError, Progress};
@@ -96,7 +97,7 @@ pub(super) fn run(args: &StoreArgs, stage: &mut Stage) -> Outcome {
 
 /// The data folder that a config names.
 fn data_folder(config: &Path) -> Result<PathBuf, Failure> {
-    match Config::load(config, &process_env) {
+    match Config::load_to_run(config, &process_env, SystemClock::shared().wall()) {
         Ok(config) => Ok(config.storage.dir),
         Err(errors) => {
             tell(&errors.to_string());

@@ -29,6 +29,14 @@ pub struct Changes {
 }
 
 impl Changes {
+    /// Whether the value of a key, written in full, is another one, or belongs to an endpoint that is.
+    #[must_use]
+    pub fn touch(&self, key: &str) -> bool {
+        let inside = |table: &str| key.strip_prefix(table).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+        self.settings.iter().any(|setting| inside(setting))
+            || self.added.iter().chain(&self.changed).any(|name| inside(&format!("endpoint.{name}")))
+    }
+
     /// Whether the config is as it was.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -46,12 +54,12 @@ impl Config {
     #[must_use]
     pub fn renewed(&self, next: Self) -> (Self, Changes) {
         let mut changes = Changes::default();
-        let Self { api, inbound, storage, endpoints, warnings } = next;
+        let Self { api, inbound, storage, endpoints, lapsed, warnings } = next;
         let api = self.api.renewed(api, &mut changes);
         compare_inbound(self.inbound.as_ref(), inbound.as_ref(), &mut changes);
         let storage = self.storage.renewed(storage, &mut changes);
         compare(&self.endpoints, &endpoints, &mut changes);
-        (Self { api, inbound, storage, endpoints, warnings }, changes)
+        (Self { api, inbound, storage, endpoints, lapsed, warnings }, changes)
     }
 }
 

@@ -28,14 +28,15 @@ impl Config {
     /// # Errors
     /// Every fault at once, each with its place; or one line if the file cannot be read at all.
     pub fn load(path: &Path, env: EnvLookup<'_>) -> Result<Self, ConfigErrors> {
-        Self::load_at(path, env, SystemClock::shared().wall())
+        Self::load_to_run(path, env, SystemClock::shared().wall())?.in_time()
     }
 
-    /// The same at the time `now`: certificates hold at one time and not at another.
+    /// The same for a daemon, at the time `now`. A certificate that has expired, or is not valid yet, is no reason not to start:
+    /// what was told of it stands in [`Config::lapsed`].
     ///
     /// # Errors
     /// As [`Config::load`].
-    pub fn load_at(path: &Path, env: EnvLookup<'_>, now: UnixMs) -> Result<Self, ConfigErrors> {
+    pub fn load_to_run(path: &Path, env: EnvLookup<'_>, now: UnixMs) -> Result<Self, ConfigErrors> {
         let file_name = path.display().to_string();
         let refuse = |message: String| ConfigErrors::of_file(&file_name, message);
         let bytes = read_file(path).map_err(|error| {
@@ -48,7 +49,7 @@ impl Config {
             let line = bytes[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count() + 1;
             refuse(format!("the config file is not UTF-8 (line {line}); save it as UTF-8 text"))
         })?;
-        Self::parse_at(text, &file_name, path.parent().unwrap_or(Path::new("")), env, now)
+        Self::parse_to_run(text, &file_name, path.parent().unwrap_or(Path::new("")), env, now)
     }
 
     /// Checks a config at the machine's time; see [`Config::parse_at`].
@@ -71,6 +72,21 @@ impl Config {
         env: EnvLookup<'_>,
         now: UnixMs,
     ) -> Result<Self, ConfigErrors> {
+        Self::parse_to_run(text, file_name, base_dir, env, now)?.in_time()
+    }
+
+    /// The config, unless something in it has lapsed.
+    fn in_time(mut self) -> Result<Self, ConfigErrors> {
+        self.lapsed.take().map_or(Ok(self), Err)
+    }
+
+    fn parse_to_run(
+        text: &str,
+        file_name: &str,
+        base_dir: &Path,
+        env: EnvLookup<'_>,
+        now: UnixMs,
+    ) -> Result<Self, ConfigErrors> {
         let mut reading = Reading::new(text, file_name, base_dir, env, now);
         let (document, faults) = DeTable::parse_recoverable(text);
         for fault in &faults {
@@ -82,10 +98,13 @@ impl Config {
             return Err(ConfigErrors::new(file_name, first_of_each_line(reading.errors)));
         }
         let config = read(&mut reading, document.get_ref());
-        if !reading.errors.is_empty() {
-            return Err(ConfigErrors::new(file_name, reading.errors));
+        let Reading { mut errors, lapsed, warnings, .. } = reading;
+        if !errors.is_empty() {
+            errors.extend(lapsed);
+            return Err(ConfigErrors::new(file_name, errors));
         }
-        Ok(Self { warnings: reading.warnings, ..config })
+        let lapsed = (!lapsed.is_empty()).then(|| ConfigErrors::new(file_name, lapsed));
+        Ok(Self { lapsed, warnings, ..config })
     }
 }
 
@@ -109,7 +128,7 @@ fn read(reading: &mut Reading<'_>, document: &DeTable<'_>) -> Config {
     if endpoints.is_empty() {
         reading.warnings.push("there is no [endpoint.NAME] yet: events are stored, and delivered to nobody".to_owned());
     }
-    Config { api, inbound, storage, endpoints, warnings: Vec::new() }
+    Config { api, inbound, storage, endpoints, lapsed: None, warnings: Vec::new() }
 }
 
 fn read_delivery(reading: &mut Reading<'_>, item: Option<Item<'_>>) -> Delivery {

@@ -72,6 +72,8 @@ pub struct Config {
     pub storage: Storage,
     /// `[endpoint.*]`
     pub endpoints: BTreeMap<EndpointName, Arc<Endpoint>>,
+    /// What is wrong at this time alone: a certificate that has expired, or is not valid yet. The rest holds.
+    pub lapsed: Option<ConfigErrors>,
     /// What is legal but worth a word at start, one sentence each.
     pub warnings: Vec<String>,
 }

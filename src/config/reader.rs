@@ -37,6 +37,8 @@ pub(super) struct Reading<'a> {
     pub(super) now: UnixMs,
     /// The faults so far.
     pub(super) errors: Vec<ConfigError>,
+    /// Those so far that only time has made, or will mend.
+    pub(super) lapsed: Vec<ConfigError>,
     /// The warnings so far.
     pub(super) warnings: Vec<String>,
 }
@@ -44,13 +46,35 @@ pub(super) struct Reading<'a> {
 impl<'a> Reading<'a> {
     pub(super) fn new(text: &'a str, file_name: &'a str, base_dir: &'a Path, env: EnvLookup<'a>, now: UnixMs) -> Self {
         let lines = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
-        Self { text, lines, last: (0, 1), file_name, base_dir, env, now, errors: Vec::new(), warnings: Vec::new() }
+        Self {
+            text,
+            lines,
+            last: (0, 1),
+            file_name,
+            base_dir,
+            env,
+            now,
+            errors: Vec::new(),
+            lapsed: Vec::new(),
+            warnings: Vec::new(),
+        }
     }
 
     /// Notes a fault at a byte position.
     pub(super) fn error_at(&mut self, byte: usize, key: &str, message: impl Into<String>) {
+        let error = self.fault(byte, key, &message.into());
+        self.errors.push(error);
+    }
+
+    /// Notes a fault of a value that only time has made, or will mend.
+    pub(super) fn lapse(&mut self, item: &Item<'_>, message: impl Into<String>) {
+        let error = self.fault(item.at, &item.path, &message.into());
+        self.lapsed.push(error);
+    }
+
+    fn fault(&mut self, byte: usize, key: &str, message: &str) -> ConfigError {
         let (line, column) = self.position(byte);
-        self.errors.push(ConfigError { line, column, key: key.to_owned(), message: on_one_line(&message.into()) });
+        ConfigError { line, column, key: key.to_owned(), message: on_one_line(message) }
     }
 
     /// Notes a fault of a value.

@@ -140,7 +140,7 @@ impl Watched {
             return None;
         }
         self.seen = Some(stamps);
-        let ReadTls { tls, warnings } = read?;
+        let ReadTls { tls, lapsed, warnings } = read?;
         let next = match tls {
             Ok(next) => next,
             Err(notes) => {
@@ -150,6 +150,10 @@ impl Watched {
         };
         if next.is_like(&self.current) {
             self.trouble = None;
+            return None;
+        }
+        if !lapsed.is_empty() {
+            self.refuse(&lines(&lapsed), metrics);
             return None;
         }
         let settings = match TlsSettings::new(&next) {

@@ -22,7 +22,7 @@ use super::descriptors;
 use super::telling::Teller;
 use crate::api::{ReloadAsk, ReloadError, Reloaded, Snapshots};
 use crate::clock::{SharedClock, UnixMs};
-use crate::config::{Changes, Config, Storage, process_env};
+use crate::config::{Changes, Config, ConfigErrors, Storage, process_env};
 use crate::deliver::{self, HttpCourier};
 use crate::dispatch::Control;
 use crate::front::problem::Problem;
@@ -31,7 +31,7 @@ use crate::limits::{ENDPOINT_NAMES_MET_MAX, RELOAD_READ_MS_MAX};
 use crate::model::roster::Roster;
 use crate::observe::Metrics;
 use crate::observe::audit::Outcome;
-use crate::observe::happening::{ConfigRefused, ConfigReloaded};
+use crate::observe::life::{ConfigRefused, ConfigReloaded};
 use crate::outbox::{Outbox, StorageSettings};
 
 /// Who reloads.
@@ -121,6 +121,7 @@ impl Reloader {
         if self.public && config.api.tokens.is_empty() {
             return Err(ReloadError::Unguarded);
         }
+        refuse_lapsed(&config, &changes)?;
         let courier = self.courier.prepare(config.endpoints.values())?;
         let tls = self.certificates.prepare(&config)?;
         Ok((file, Prepared { config, changes, courier, tls }))
@@ -137,7 +138,8 @@ impl Reloader {
         self.certificates.adopt(&config, tls);
         self.front.adopt(&config);
         self.connections.set_places(descriptors::places(&config));
-        let warnings = config.warnings.clone();
+        let lapsed = config.lapsed.iter().flat_map(ConfigErrors::lines);
+        let warnings: Vec<String> = config.warnings.iter().cloned().chain(lapsed).collect();
         self.config = config;
         ConfigReloaded { file, changes: &changes, warnings: &warnings, at: self.clock.wall() }.tell(&self.metrics);
         Ok(Reloaded { changes, warnings })
@@ -146,10 +148,18 @@ impl Reloader {
 
 /// Reads a config with all that it names, off the runtime's threads.
 async fn load(file: PathBuf, now: UnixMs) -> Result<Config, ReloadError> {
-    let loading = tokio::task::spawn_blocking(move || Config::load_at(&file, &process_env, now));
+    let loading = tokio::task::spawn_blocking(move || Config::load_to_run(&file, &process_env, now));
     match loading.await {
         Ok(loaded) => Ok(loaded?),
         Err(panic) => Err(ReloadError::Panicked(panic.to_string())),
+    }
+}
+
+/// What has lapsed is told and no reason to keep other changes back; a certificate that comes with this very reload must hold.
+fn refuse_lapsed(config: &Config, changes: &Changes) -> Result<(), ReloadError> {
+    match &config.lapsed {
+        Some(lapsed) if lapsed.errors().iter().any(|error| changes.touch(&error.key)) => Err(lapsed.clone().into()),
+        _ => Ok(()),
     }
 }
 

@@ -13,7 +13,7 @@ use crate::api::{Phase, Readiness};
 use crate::clock::SharedClock;
 use crate::dispatch::{Control, Pulse, Silent};
 use crate::limits::{NOTIFY_REFRESH_MS, OPENING_EXTENDED_MS_MAX, OPENING_EXTENSION_MS};
-use crate::observe::happening::{PartSilent, PartsAnswerAgain};
+use crate::observe::life::{PartSilent, PartsAnswerAgain};
 use crate::systemd::notify::{Notice, Notifier};
 use crate::systemd::watchdog::Watchdog;
 

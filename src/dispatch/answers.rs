@@ -11,7 +11,7 @@ use crate::config::Endpoint;
 use crate::deliver::Courier;
 use crate::model::endpoint::EndpointState;
 use crate::model::roster::EndpointNo;
-use crate::observe::happening::EndpointSwitched;
+use crate::observe::deliveries::EndpointSwitched;
 
 impl<C: Courier> Task<C> {
     pub(super) fn answer(&mut self, ask: Ask) {

@@ -15,7 +15,7 @@ use crate::model::attempt::{Attempt, AttemptError};
 use crate::model::delivery::{DeadReason, DeliveryRef, Progress, Settlement, Standing};
 use crate::model::event::Event;
 use crate::observe::Metrics;
-use crate::observe::happening::{AttemptEnded, Delivered, Died};
+use crate::observe::deliveries::{AttemptEnded, Delivered, Died};
 use crate::outbox::{Outbox, ReadError};
 use crate::policy::answer::Verdict;
 use crate::policy::breaker::Signal;

@@ -19,7 +19,7 @@ use crate::model::event::{Content, Event, Fingerprint, NewEvent, new_id};
 use crate::model::roster::EndpointNo;
 use crate::model::text::{EndpointName, EventType, OrderingKey};
 use crate::observe::Metrics;
-use crate::observe::happening::{OperationalEvent, OperationalEventsLost};
+use crate::observe::deliveries::{OperationalEvent, OperationalEventsLost};
 use crate::outbox::{AcceptError, Outbox, StorageLow};
 use crate::policy::routing::OPERATIONAL_PREFIX;
 

@@ -21,7 +21,7 @@ use crate::model::endpoint::{DisabledReason, EndpointRecord, EndpointState};
 use crate::model::roster::{EndpointNo, Roster};
 use crate::model::text::OrderingKey;
 use crate::observe::Metrics;
-use crate::observe::happening::{BreakerOpened, EndpointDisabled, EndpointRecovered, ProbeFailed};
+use crate::observe::deliveries::{BreakerOpened, EndpointDisabled, EndpointRecovered, ProbeFailed};
 use crate::outbox::{FreshEvent, News};
 use crate::policy::breaker::{BreakerPhase, Signal, Turn};
 use crate::schedule::{Entry, Outcome, Schedule, Start};

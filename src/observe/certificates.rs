@@ -1,4 +1,4 @@
-//! What happens to the certificates of listeners, told once, as in [`super::happening`].
+//! What happens to the certificates of listeners, told once.
 
 use super::Metrics;
 use crate::clock::UnixMs;

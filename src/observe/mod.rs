@@ -2,10 +2,21 @@
 //!
 //! Levels: ERROR, an operator must act; WARN, something went wrong and was mended; INFO, the daemon's own life;
 //! DEBUG, a line for each delivery. Neither secrets nor payloads ever reach a happening.
+//!
+//! | file | tells of |
+//! |---|---|
+//! | `storage` | commits, room, damage |
+//! | `deliveries` | attempts and endpoints |
+//! | `certificates` | those of the listeners |
+//! | `life` | the config in force, parts that hang |
+//! | `audit` | who did what, and who was turned away |
+//! | `metrics` | every metric there is |
 
 pub mod audit;
 pub mod certificates;
-pub mod happening;
+pub mod deliveries;
+pub mod life;
 pub mod metrics;
+pub mod storage;
 
 pub use metrics::Metrics;

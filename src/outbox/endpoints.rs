@@ -23,7 +23,7 @@ use crate::clock::UnixMs;
 use crate::model::endpoint::{DisabledReason, EndpointRecord, EndpointState, Failing, OpenBreaker};
 use crate::model::roster::EndpointNo;
 use crate::model::text::EndpointName;
-use crate::observe::happening::EndpointsNotStored;
+use crate::observe::storage::EndpointsNotStored;
 
 /// The number of the first value of the file. In the form of the first versions it was 0.
 pub(super) const FORM_2: u64 = 1;

@@ -4,7 +4,7 @@
 
 use super::News;
 use super::writer::Writer;
-use crate::observe::happening::{StorageRecovered, StorageRunsLow};
+use crate::observe::storage::{StorageRecovered, StorageRunsLow};
 
 /// The folder is low on room from this share of `max_size` on, in percent …
 const SIZE_LOW_PERCENT: u64 = 90;

@@ -11,7 +11,7 @@ use crate::limits::ATTEMPTS_MAX;
 use crate::model::delivery::{DeliveryRef, Progress, Settlement, Standing, Waiting};
 use crate::model::roster::EndpointNo;
 use crate::model::text::OrderingKey;
-use crate::observe::happening::CommitFailed;
+use crate::observe::storage::CommitFailed;
 
 impl Writer {
     /// Puts deliveries back to pending, durably.

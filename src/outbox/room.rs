@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use super::disk::Space;
 use crate::limits::{FREE_BYTES_DEFAULT, FREE_SHARE_DEFAULT};
 use crate::observe::Metrics;
-use crate::observe::happening::{EventsRefused, EventsTaken};
+use crate::observe::storage::{EventsRefused, EventsTaken};
 
 /// How the outbox is doing.
 #[derive(Clone, Debug, PartialEq, Eq)]

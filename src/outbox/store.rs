@@ -28,7 +28,7 @@ use crate::clock::UnixMs;
 use crate::model::delivery::{EventRef, Waiting};
 use crate::model::roster::Roster;
 use crate::observe::Metrics;
-use crate::observe::happening::{BlobFilesFound, GenerationDamaged};
+use crate::observe::storage::{BlobFilesFound, GenerationDamaged};
 
 /// All generations.
 #[derive(Debug)]

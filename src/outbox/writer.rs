@@ -29,7 +29,7 @@ use crate::limits::{COMMIT_EVENTS_MAX, OWED_SETTLEMENTS_MAX};
 use crate::model::delivery::DeliveryRef;
 use crate::model::event::NewEvent;
 use crate::observe::Metrics;
-use crate::observe::happening::{CommitFailed, Committed};
+use crate::observe::storage::{CommitFailed, Committed};
 
 /// Shortest time between two tries to begin a generation on a disk that refuses, in milliseconds.
 const BEGIN_AGAIN_MS: u64 = 500;

@@ -256,6 +256,7 @@ fn a_config_can_be_built_in_code() {
         inbound: None,
         storage: Storage { dir: "data".into(), ..Storage::default() },
         endpoints: [(name, std::sync::Arc::new(endpoint))].into(),
+        lapsed: None,
         warnings: Vec::new(),
     };
     assert_eq!(only_endpoint(&config).retry.waits_ms.len(), 9);

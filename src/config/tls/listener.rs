@@ -81,6 +81,8 @@ impl fmt::Display for TlsNote {
 pub struct ReadTls {
     /// What is in them; or everything that is wrong.
     pub tls: Result<ListenerTls, Vec<TlsNote>>,
+    /// What is wrong with it now, and with nothing but the passing of time was not, or will not be.
+    pub lapsed: Vec<TlsNote>,
     /// What is worth a word though it is not wrong.
     pub warnings: Vec<TlsNote>,
 }
@@ -105,14 +107,14 @@ impl ListenerTls {
             judge_roots(&roots, now).into_iter().for_each(|text| notes.warn(TlsKey::ClientCa, Some(text)));
             Some(roots)
         });
-        let Notes { errors, warnings } = notes;
+        let Notes { errors, lapsed, warnings } = notes;
         let tls = match (chain, key, client_ca, expires) {
             (Some(chain), Some(key), Some(client_ca), Some(expires)) if errors.is_empty() => {
                 Ok(Self { files, chain, key, client_ca, expires })
             }
             _ => Err(errors),
         };
-        ReadTls { tls, warnings }
+        ReadTls { tls, lapsed, warnings }
     }
 
     /// Whether the two are the same in every respect. Keys are compared in constant time.
@@ -127,6 +129,7 @@ impl ListenerTls {
 #[derive(Default)]
 struct Notes {
     errors: Vec<TlsNote>,
+    lapsed: Vec<TlsNote>,
     warnings: Vec<TlsNote>,
 }
 
@@ -156,7 +159,9 @@ fn judge_chain(notes: &mut Notes, chain: &[CertificateDer<'static>], now: UnixMs
     match leaf.at(now) {
         Validity::Holds => {}
         Validity::EndsSoon(text) => notes.warn(TlsKey::Cert, Some(format!("the certificate {text}"))),
-        Validity::Invalid(text) => fit.push(Err(format!("the certificate {text}"))),
+        Validity::Invalid(text) => {
+            notes.lapsed.push(TlsNote { key: TlsKey::Cert, text: format!("the certificate {text}") });
+        }
     }
     for (n, issuer) in issuers.iter().enumerate() {
         if let Validity::EndsSoon(text) | Validity::Invalid(text) = issuer.at(now) {

@@ -53,7 +53,7 @@ pub(super) fn read_listener(
         return None;
     }
     let files = TlsFiles { cert: cert_path?, key: key_path?, client_ca: client_ca_path };
-    let ReadTls { tls, warnings } = ListenerTls::read(files, reading.now);
+    let ReadTls { tls, lapsed, warnings } = ListenerTls::read(files, reading.now);
     let item_of = |at: TlsKey| match at {
         TlsKey::Cert => cert.as_ref(),
         TlsKey::Key => key.as_ref(),
@@ -61,6 +61,9 @@ pub(super) fn read_listener(
     };
     for note in &warnings {
         reading.warn(item_of(note.key).unwrap_or(item), &note.text);
+    }
+    for note in lapsed {
+        reading.lapse(item_of(note.key).unwrap_or(item), note.text);
     }
     let tls = tls.map_err(|notes| {
         notes.into_iter().for_each(|note| reading.error(item_of(note.key).unwrap_or(item), note.text));
@@ -118,7 +121,7 @@ fn judge_client(reading: &mut Reading<'_>, item: &Item<'_>, chain: &[Certificate
     match facts.at(reading.now) {
         Validity::Holds => {}
         Validity::EndsSoon(text) => reading.warn(item, &format!("the certificate {text}")),
-        Validity::Invalid(text) => reading.error(item, format!("the certificate {text}")),
+        Validity::Invalid(text) => reading.lapse(item, format!("the certificate {text}")),
     }
 }
 

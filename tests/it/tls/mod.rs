@@ -4,6 +4,7 @@
 mod command_line;
 mod doors;
 mod endpoint;
+mod lapsed;
 mod mutual;
 mod probes;
 mod swap;
