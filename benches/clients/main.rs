@@ -95,7 +95,7 @@ async fn run(options: &Options) -> Result<(), Failure> {
     let alone = honest(options, &daemon, 0, &times).await?;
     row("alone", &alone, times.refused());
 
-    let wasters = Wasters::start(daemon.address.parse()?, options.idle, options.slow).await;
+    let wasters = Wasters::start(daemon.address.parse()?, options.idle, options.slow).await?;
     println!("| {} connections made | | | | | | {} |", wasters.open(), daemon.memory().resident_kib / 1024);
     let beside = honest(options, &daemon, per_run, &times).await?;
     row("beside them", &beside, times.refused());

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
+use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
@@ -59,11 +60,16 @@ type Counts = [Count; Manner::ALL.len()];
 pub(crate) struct Wasters {
     counts: Arc<Counts>,
     tasks: JoinSet<()>,
+    /// `None` once it is shut down, which may not wait in here.
+    runtime: Option<Runtime>,
 }
 
 impl Wasters {
     /// Starts so many, and waits until all of them have been connected once.
-    pub(crate) async fn start(address: SocketAddr, idle: usize, slow: usize) -> Self {
+    ///
+    /// They have a thread of their own: the honest ones shall wait for the daemon, and not behind thousands of tasks in here.
+    pub(crate) async fn start(address: SocketAddr, idle: usize, slow: usize) -> std::io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let counts = Arc::new(Counts::default());
         let mut tasks = JoinSet::new();
         let dials = Arc::new(tokio::sync::Semaphore::new(DIALS));
@@ -71,7 +77,7 @@ impl Wasters {
         let slow = (0..slow).map(|n| Manner::ALL[2 + n % 3]);
         for manner in idle.chain(slow) {
             let (counts, dials) = (Arc::clone(&counts), Arc::clone(&dials));
-            tasks.spawn(async move {
+            let wasting = async move {
                 let count = &counts[manner as usize];
                 loop {
                     let dialled = {
@@ -93,17 +99,18 @@ impl Wasters {
                     // At once, but not so fast that this process has no time for the honest ones.
                     sleep(Duration::from_millis(100)).await;
                 }
-            });
+            };
+            tasks.spawn_on(wasting, runtime.handle());
         }
         let wanted = tasks.len();
-        let wasters = Self { counts, tasks };
+        let wasters = Self { counts, tasks, runtime: Some(runtime) };
         let all_dialled = async {
             while wasters.counts.iter().map(|count| count.dialled.load(Ordering::Relaxed)).sum::<usize>() < wanted {
                 sleep(Duration::from_millis(10)).await;
             }
         };
         let _ = timeout(Duration::from_secs(60), all_dialled).await;
-        wasters
+        Ok(wasters)
     }
 
     /// How many are connected now.
@@ -115,7 +122,15 @@ impl Wasters {
     pub(crate) async fn stop(mut self) -> Became {
         let open = std::array::from_fn(|n| self.counts[n].open.load(Ordering::Relaxed));
         self.tasks.shutdown().await;
-        Became { counts: self.counts, open }
+        Became { counts: Arc::clone(&self.counts), open }
+    }
+}
+
+impl Drop for Wasters {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
     }
 }
 
@@ -132,12 +147,12 @@ async fn dial(address: SocketAddr, manner: Manner) -> std::io::Result<TcpStream>
 async fn waste(mut stream: TcpStream, manner: Manner) -> Option<u16> {
     let begin: &[u8] = match manner {
         Manner::Silent => b"",
-        Manner::Idle => b"GET /healthz HTTP/1.1\r\nhost: bench\r\n\r\n",
-        Manner::SlowHead => b"POST /v1/events HTTP/1.1\r\nhost: bench\r\nx: ",
+        Manner::Idle => b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n",
+        Manner::SlowHead => b"POST /v1/events HTTP/1.1\r\nhost: localhost\r\nx: ",
         Manner::SlowBody => {
-            b"POST /v1/events HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\ncontent-length: 9999\r\n\r\n{"
+            b"POST /v1/events HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 9999\r\n\r\n{"
         }
-        Manner::NeverReads => b"GET /metrics HTTP/1.1\r\nhost: bench\r\n\r\n",
+        Manner::NeverReads => b"GET /metrics HTTP/1.1\r\nhost: localhost\r\n\r\n",
     };
     stream.write_all(begin).await.ok()?;
     match manner {
