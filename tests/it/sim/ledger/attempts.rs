@@ -83,9 +83,9 @@ impl Ledger {
         let wrong = if known.last().is_pending() {
             known.due.is_some() && !known.open
         } else {
-            let made = known.last().progress.made;
+            let goes_on = known.ended_with(point.progress.made);
             known.history.push(point);
-            point.progress != Progress { tries: 0, made }
+            !goes_on || point.progress.tries != 0
         };
         (known.due, known.told, known.fallen) = (Some(due(waiting, now)), told, None);
         self.posts[post].expired = false;

@@ -194,6 +194,16 @@ impl Delivery {
         true
     }
 
+    /// Whether it may have ended after so many attempts; settles where it had, where a crash left that open.
+    fn ended_with(&mut self, made: u16) -> bool {
+        let from = if self.open { self.sure } else { self.history.len() - 1 };
+        let ended = |at: &usize| !self.history[*at].is_pending() && self.history[*at].progress.made == made;
+        let Some(at) = (from..self.history.len()).rev().find(ended) else { return false };
+        self.history.truncate(at + 1);
+        self.open = false;
+        true
+    }
+
     /// Whether it may stand so; settles which point that is, where a crash left it open.
     fn stands(&mut self, standing: Standing, progress: Progress) -> bool {
         let from = if self.open { self.sure } else { self.history.len() - 1 };

@@ -185,6 +185,30 @@ fn a_replay_that_goes_on_where_the_delivery_ended_is_found() {
 }
 
 #[test]
+fn a_replay_after_a_crash_goes_on_from_any_end_that_the_crash_has_left_open() {
+    let revived = |made| {
+        let mut case = Case::new();
+        let post = case.taken("a");
+        case.ledger.make_sure();
+        // Put back, tried once more and taken; whether any of that is durable nobody knows.
+        case.ledger.replay_asked(&[delivery(post, 0)], case.now);
+        let waiting = Waiting { progress: Progress { tries: 0, made: 1 }, ..waits(post, 0, 0).1 };
+        case.ledger.revived(&waiting, case.now);
+        case.attempt(post, 0, 2, Answer::Taken);
+        case.ledger.life_ends(true, case.now);
+        case.ledger.begins(&[], &[], true, case.now);
+        case.ledger.replay_asked(&[delivery(post, 0)], case.now);
+        let waiting = Waiting { progress: Progress { tries: 0, made }, ..waiting };
+        case.ledger.revived(&waiting, case.now);
+        case
+    };
+    revived(1).holds();
+    revived(2).holds();
+    revived(0).breached("was revived as");
+    revived(3).breached("was revived as");
+}
+
+#[test]
 fn events_lost_by_damage_are_named() {
     let mut case = Case::new();
     let posts = [case.taken("a"), case.taken("b")];
