@@ -1,46 +1,23 @@
 //! Open files: connections cannot take those that deliveries and the storage need.
 
-use std::process::{Child, Command, Stdio};
-
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 
 use super::raw::{Raw, metric};
-use crate::kit::{Receiver, Setup, binary, eventually};
-
-/// A process that is killed with the test.
-struct Process(Child);
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
+use crate::kit::{Receiver, Setup, eventually};
 
 #[test]
 fn where_few_files_may_be_open_there_are_fewer_places_and_deliveries_go_on() {
     let receiver = Receiver::start();
-    let daemon = Setup::new().endpoint("app", &receiver.url("/"), "").prepare();
-    let log = std::fs::File::create(daemon.dir().join("log")).unwrap();
-    let child = Command::new("sh")
-        .args(["-c", "ulimit -n 900 && exec \"$0\" run --config \"$1\"", binary()])
-        .arg(daemon.config())
-        .stdin(Stdio::null())
-        .stdout(log.try_clone().unwrap())
-        .stderr(log)
-        .spawn()
-        .unwrap();
-    let process = Process(child);
-    eventually("it is ready", || {
-        daemon.client().try_send("GET", "/readyz", &[], "").ok().filter(|reply| reply.status == 200)
-    });
+    let mut daemon = Setup::new().endpoint("app", &receiver.url("/"), "").prepare();
+    daemon.start_under(&["sh", "-c", "ulimit -n 900 && exec \"$@\"", "sh"]);
+    daemon.run();
     let told: Vec<String> =
         daemon.log().lines().filter(|line| line.contains("LimitNOFILE")).map(str::to_owned).collect();
     assert!(told.len() == 1 && told[0].contains("WARN") && told[0].contains("16384"), "{told:?}");
     // All places are taken, and more are asked for.
     let mut crowd: Vec<Raw> = (0..400).map(|_| Raw::to(&daemon)).collect();
     eventually("the last ones are turned away", || crowd.last_mut().unwrap().closed().then_some(()));
-    let open = std::fs::read_dir(format!("/proc/{}/fd", process.0.id())).unwrap().count();
+    let open = std::fs::read_dir(format!("/proc/{}/fd", daemon.pid())).unwrap().count();
     assert!(open < 400, "{open} files are open");
     for n in 0..50 {
         let body = format!(r#"{{"type":"a","data":{n}}}"#);
@@ -87,21 +64,10 @@ fn a_daemon_without_a_file_left_neither_spins_nor_floods_its_log_and_recovers() 
 
 #[test]
 fn the_limit_of_open_files_is_raised_as_far_as_it_may_be() {
-    let daemon = Setup::new().prepare();
-    let log = std::fs::File::create(daemon.dir().join("log")).unwrap();
-    let child = Command::new("sh")
-        .args(["-c", "ulimit -S -n 256 && exec \"$0\" run --config \"$1\"", binary()])
-        .arg(daemon.config())
-        .stdin(Stdio::null())
-        .stdout(log.try_clone().unwrap())
-        .stderr(log)
-        .spawn()
-        .unwrap();
-    let process = Process(child);
-    eventually("it is ready", || {
-        daemon.client().try_send("GET", "/readyz", &[], "").ok().filter(|reply| reply.status == 200)
-    });
-    let limits = std::fs::read_to_string(format!("/proc/{}/limits", process.0.id())).unwrap();
+    let mut daemon = Setup::new().prepare();
+    daemon.start_under(&["sh", "-c", "ulimit -S -n 256 && exec \"$@\"", "sh"]);
+    daemon.run();
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", daemon.pid())).unwrap();
     let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
     let fields: Vec<&str> = line.split_ascii_whitespace().collect();
     assert_eq!(fields[3], fields[4], "{line}");

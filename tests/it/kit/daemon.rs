@@ -1,5 +1,6 @@
 //! The daemon as users run it: its own process, a config file, a data folder. Killed when dropped.
 
+use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
 use std::net::TcpListener;
@@ -157,7 +158,7 @@ impl Setup {
         );
         std::fs::create_dir(&data).expect("a data folder");
         std::fs::write(dir.path().join("webhookd.toml"), config).expect("a config file");
-        Daemon { dir, data, listen, client, under: Vec::new(), child: None }
+        Daemon { dir, data, listen, client, under: Vec::new(), program: binary().into(), child: None }
     }
 }
 
@@ -169,6 +170,7 @@ pub(crate) struct Daemon {
     listen: String,
     client: Client,
     under: Vec<String>,
+    program: PathBuf,
     child: Option<Child>,
 }
 
@@ -238,8 +240,13 @@ impl Daemon {
 
     /// The program, with its arguments, that becomes the daemon: it is given the daemon's command line as its last arguments,
     /// and executes it.
-    pub(crate) fn start_under(&mut self, program: &[&str]) {
-        self.under = program.iter().map(|&word| word.to_owned()).collect();
+    pub(crate) fn start_under(&mut self, program: &[impl AsRef<str>]) {
+        self.under = program.iter().map(|word| word.as_ref().to_owned()).collect();
+    }
+
+    /// A copy of the binary that is started in its place.
+    pub(crate) fn start_copy(&mut self, program: PathBuf) {
+        self.program = program;
     }
 
     /// Starts the process with further arguments, and does not wait.
@@ -265,22 +272,12 @@ impl Daemon {
         self.child = Some(command.stderr(self.open_log()).spawn().expect("sh starts"));
     }
 
-    /// Starts the process through another program that becomes it: `words` are that one and its arguments. Does not wait.
-    pub(crate) fn spawn_through(&mut self, words: &[String], program: &Path, environment: &[(&str, &str)]) {
-        assert!(self.child.is_none(), "one process at a time");
-        let log = self.open_log();
-        let mut command = Command::new(&words[0]);
-        command.args(&words[1..]).arg(program).args(["run", "--config"]).arg(self.config());
-        command.current_dir(self.dir.path()).envs(environment.iter().copied()).stdin(Stdio::null());
-        command.stdout(log.try_clone().expect("a second handle")).stderr(log);
-        self.child = Some(command.spawn().expect("the program starts"));
-    }
-
     /// Starts the process with these variables in its environment and further arguments, and does not wait.
     pub(crate) fn launch(&mut self, environment: &[(&str, &str)], arguments: &[&str]) {
         assert!(self.child.is_none(), "one process at a time");
         let log = self.open_log();
-        let mut words = self.under.iter().map(String::as_str).chain([binary()]);
+        let under = self.under.iter().map(OsStr::new);
+        let mut words = under.chain([self.program.as_os_str()]);
         let child = Command::new(words.next().expect("the binary is one"))
             .args(words)
             .args(["run", "--config"])

@@ -75,7 +75,9 @@ fn the_daemon_works_under_the_confinement_of_its_unit() {
     let manager = Manager::new();
     fs::set_permissions(Path::new(&manager.place()).parent().unwrap(), fs::Permissions::from_mode(0o755)).unwrap();
     fs::set_permissions(manager.place(), fs::Permissions::from_mode(0o777)).unwrap();
-    daemon.spawn_through(&words, &program, &[("NOTIFY_SOCKET", &manager.place()), ("WATCHDOG_USEC", "3000000")]);
+    daemon.start_under(&words);
+    daemon.start_copy(program);
+    daemon.spawn(&[("NOTIFY_SOCKET", &manager.place()), ("WATCHDOG_USEC", "3000000")]);
     manager.until_says("READY=1");
     manager.until_says("WATCHDOG=1");
     let id = daemon.client().event("a", "1");
