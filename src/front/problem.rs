@@ -298,6 +298,22 @@ impl Problem {
         serde_json::to_vec(&shown).expect("texts and numbers are always writable as JSON")
     }
 
+    /// It as a whole answer in bytes of HTTP/1.1, after which the connection is closed: for whoever has sent no request that
+    /// could be read.
+    pub(super) fn by_hand(&self) -> Vec<u8> {
+        let (status, body) = (self.kind.status(), self.to_json());
+        let retry_after = self.retry_after_s.map(|seconds| format!("retry-after: {seconds}\r\n")).unwrap_or_default();
+        let mut answer = format!(
+            "HTTP/1.1 {status}\r\nconnection: close\r\ncontent-type: application/problem+json\r\n{}{retry_after}\
+             content-length: {}\r\n\r\n",
+            answer::fields_by_hand(),
+            body.len()
+        )
+        .into_bytes();
+        answer.extend_from_slice(&body);
+        answer
+    }
+
     /// The answer that carries it.
     #[must_use]
     pub fn into_response(self) -> Response<Full<Bytes>> {

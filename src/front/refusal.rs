@@ -7,7 +7,6 @@ use std::time::Duration;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::Instant;
 
-use super::answer::fields_by_hand;
 use super::problem::{Problem, ProblemKind};
 use crate::limits;
 
@@ -41,17 +40,7 @@ impl Refused {
             }
         };
         let problem = Problem::new(ProblemKind::TooManyConnections, detail);
-        let body = problem.to_json();
-        let mut answer = format!(
-            "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\n{}retry-after: {}\r\n\
-             connection: close\r\ncontent-length: {}\r\n\r\n",
-            fields_by_hand(),
-            limits::CONNECTION_RETRY_AFTER_S,
-            body.len()
-        )
-        .into_bytes();
-        answer.extend_from_slice(&body);
-        answer
+        problem.retry_after_s(limits::CONNECTION_RETRY_AFTER_S).by_hand()
     }
 }
 

@@ -204,19 +204,8 @@ async fn part(socket: TcpStream, reason: HandshakeFailure) {
 
 /// What is answered in the clear to who speaks plain HTTP.
 fn plain_answer() -> Vec<u8> {
-    let problem = Problem::new(
-        ProblemKind::TlsNeeded,
-        "this port speaks TLS: ask again with https:// instead of http:// in the address; nothing was done",
-    );
-    let body = problem.to_json();
-    let mut answer = format!(
-        "HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-type: application/problem+json\r\ncache-control: no-store\r\n\
-         x-content-type-options: nosniff\r\ncontent-length: {}\r\n\r\n",
-        body.len()
-    )
-    .into_bytes();
-    answer.extend_from_slice(&body);
-    answer
+    let detail = "this port speaks TLS: ask again with https:// instead of http:// in the address; nothing was done";
+    Problem::new(ProblemKind::TlsNeeded, detail).by_hand()
 }
 
 macro_rules! failures {
