@@ -29,6 +29,8 @@
 //! | [`schedule`] | who goes next; pure |
 //! | [`dispatch`] | job, attempt, outcome, outbox, and the schedule again |
 //! | [`front`] | the HTTP front of every listener: sockets, connections, limits, bodies, problems |
+//! | [`intake`] | what every way in has in common |
+//! | [`inbound`] | what third parties post: verified, kept, acknowledged |
 //! | [`api`] | what producers and operators ask |
 //! | [`daemon`] | the composition root: start, ready, reload, drain |
 //! | [`cli`] | one file a command |
@@ -46,6 +48,8 @@ pub mod front;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod inbound;
+pub mod intake;
 pub mod limits;
 pub mod model;
 pub mod observe;

@@ -34,6 +34,11 @@ pub const ENDPOINT_NAME_BYTES_MAX: usize = 64;
 /// Most endpoints in one config.
 pub const ENDPOINTS_MAX: usize = 4096;
 
+/// Longest source name, in bytes.
+pub const SOURCE_NAME_BYTES_MAX: usize = 64;
+/// Most sources in one config.
+pub const SOURCES_MAX: usize = 1024;
+
 /// Most endpoint names that a daemon may have met, in its storage and in one config after another, when a reload brings new
 /// ones: it numbers them in 16 bits and forgets none. Some numbers are left for its storage.
 pub const ENDPOINT_NAMES_MET_MAX: usize = u16::MAX as usize - ENDPOINTS_MAX;
@@ -84,6 +89,8 @@ pub const CONNECTION_RETRY_AFTER_S: u32 = 5;
 pub const TOLD_AGAIN_MS: u64 = 10_000;
 /// Bytes of request bodies held at once; beyond this, 503.
 pub const BODIES_BYTES_MAX: usize = 256 * MIB;
+/// Bytes of inbound request bodies held at once; beyond this, 503.
+pub const INBOUND_BODIES_BYTES_MAX: usize = 128 * MIB;
 /// Page size of a listing when the caller names none.
 pub const LIST_LIMIT_DEFAULT: usize = 50;
 /// Largest page of a listing.

@@ -21,16 +21,17 @@ use hyper::{Request, StatusCode};
 use serde::Serialize;
 use tokio_util::task::TaskTracker;
 
+use super::Api;
 use super::endpoints::target;
 use super::events::unreadable;
 use super::ingest::json::read_options;
 use super::query::moment;
 use super::routes::outcome;
-use super::{Api, Phase};
 use crate::clock::UnixMs;
 use crate::front::answer::{Answer, json};
 use crate::front::body;
 use crate::front::problem::{Faults, Problem, ProblemKind, pointer};
+use crate::intake::readiness::Phase;
 use crate::limits;
 use crate::model::delivery::{DeliveryRef, DeliveryState};
 use crate::model::roster::EndpointNo;

@@ -3,9 +3,10 @@
 use hyper::StatusCode;
 use serde::Serialize;
 
-use super::{Api, Phase};
+use super::Api;
 use crate::front::answer::{Answer, json, with_body};
 use crate::front::problem::{Problem, ProblemKind};
+use crate::intake::readiness::Phase;
 use crate::outbox::{Condition, Outbox};
 
 #[derive(Serialize)]

@@ -11,7 +11,6 @@
 //! | `query` | what is asked |
 //! | `ingest/` | events on their way in |
 //! | `events`, `endpoints`, `backfill`, `reload`, `health` | one file for each further resource |
-//! | `targets` | the endpoints of the config, as they are looked up |
 //! | `tally` | what happens here: log lines and metrics |
 
 mod backfill;
@@ -25,33 +24,31 @@ pub mod ingest;
 pub mod query;
 mod reload;
 mod routes;
-pub mod tally;
-pub mod targets;
+mod tally;
 #[cfg(test)]
 mod tests;
 pub mod tokens;
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
 pub use guard::ListensAt;
 pub use reload::{ReloadAsk, ReloadError, Reloaded, Reloads};
 
-use self::targets::Targets;
 use self::tokens::Tokens;
 use crate::clock::SharedClock;
 use crate::config::Config;
-use crate::dispatch::Control;
 use crate::front::body::Holdings;
-use crate::front::problem::{Problem, ProblemKind};
+use crate::front::problem::Problem;
 use crate::front::{self, Listener, Serving};
+use crate::intake::current::Current;
+use crate::intake::readiness::{Core, Readiness};
+use crate::intake::targets::Targets;
 use crate::limits;
 use crate::model::roster::Roster;
 use crate::observe::Metrics;
 use crate::observe::audit::Trail;
-use crate::outbox::{Condition, Outbox};
 
 /// Serves the API on a listener until it is told to stop; see [`front::serve`].
 pub async fn serve(listener: Listener, api: Arc<Snapshots>, serving: Serving) {
@@ -59,65 +56,6 @@ pub async fn serve(listener: Listener, api: Arc<Snapshots>, serving: Serving) {
     let requests = serving.tracker.clone();
     let answer = move |peer, request| routes::answer(api.current(), at, requests.clone(), peer, request);
     front::serve(listener, answer, serving).await;
-}
-
-/// Whether the daemon takes events.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
-    /// It opens its storage.
-    Opening,
-    /// It takes events.
-    Ready,
-    /// It stops.
-    Draining,
-    /// The storage is out of room. What is stored is served and delivered, and the outbox itself answers those who post.
-    Full,
-    /// The disk refuses to store anything; otherwise as [`Phase::Full`].
-    Failing,
-}
-
-/// What requests are served from. It is there once the storage is open.
-#[derive(Debug)]
-pub struct Core {
-    /// Where events are stored and read.
-    pub outbox: Outbox,
-    /// Where operators' wishes go.
-    pub control: Control,
-}
-
-/// How far the daemon is: it tells the API, and the API answers by it.
-#[derive(Debug, Default)]
-pub struct Readiness {
-    core: OnceLock<Core>,
-    draining: AtomicBool,
-}
-
-impl Readiness {
-    /// The storage is open: requests are served from now on.
-    pub fn set_ready(&self, core: Core) {
-        // A daemon opens its storage once; a second core would be a second daemon.
-        let first = self.core.set(core).is_ok();
-        debug_assert!(first, "the storage is opened once");
-    }
-
-    /// The daemon stops.
-    pub fn set_draining(&self) {
-        self.draining.store(true, Ordering::Relaxed);
-    }
-
-    /// The phase now.
-    #[must_use]
-    pub fn phase(&self) -> Phase {
-        match self.core.get() {
-            None => Phase::Opening,
-            Some(_) if self.draining.load(Ordering::Relaxed) => Phase::Draining,
-            Some(core) => match core.outbox.condition() {
-                Condition::Open => Phase::Ready,
-                condition if condition.is_full() => Phase::Full,
-                _ => Phase::Failing,
-            },
-        }
-    }
 }
 
 /// What the API is made of.
@@ -142,27 +80,23 @@ pub struct Parts {
 /// The API as it stands now. Each request is served from the snapshot that was current when it came, to its end; a reload
 /// puts another one in its place.
 #[derive(Debug)]
-pub struct Snapshots {
-    /// Held for as long as it takes to count a reference.
-    current: RwLock<Arc<Api>>,
-}
+pub struct Snapshots(Current<Api>);
 
 impl Snapshots {
     /// The first one.
     #[must_use]
     pub fn new(parts: Parts) -> Arc<Self> {
-        Arc::new(Self { current: RwLock::new(Arc::new(Api::new(parts))) })
+        Arc::new(Self(Current::new(Api::new(parts))))
     }
 
     /// Serves the requests that come from now on by another config. What does not depend on it stays: readiness, what is
     /// held in memory and what is under way count on.
     pub fn adopt(&self, config: &Arc<Config>) {
-        let next = Arc::new(self.current().with_config(Arc::clone(config)));
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = next;
+        self.0.set(self.0.get().with_config(Arc::clone(config)));
     }
 
     fn current(&self) -> Arc<Api> {
-        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+        self.0.get()
     }
 }
 
@@ -217,9 +151,7 @@ impl Api {
         }
     }
 
-    /// What the request is served from, once that is open.
     fn core(&self) -> Result<&Core, Problem> {
-        let opening = || Problem::new(ProblemKind::NotReady, "webhookd opens its storage").retry_after_s(2);
-        self.readiness.core.get().ok_or_else(opening)
+        self.readiness.core()
     }
 }

@@ -17,13 +17,14 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::targets::Targets;
-use super::{Core, Parts, Phase, Readiness, ReloadAsk, Reloads, Snapshots, serve};
+use super::{Parts, ReloadAsk, Reloads, Snapshots, serve};
 use crate::clock::{ManualClock, ManualHandle, SharedClock, UnixMs};
 use crate::config::{Config, Listen};
 use crate::deliver::{HttpCourier, OwnListeners};
 use crate::dispatch::Dispatcher;
 use crate::front::{Connections, Listener, Places, Serving};
+use crate::intake::readiness::{Core, Phase, Readiness};
+use crate::intake::targets::Targets;
 use crate::limits;
 use crate::model::delivery::{DeliveryRef, Progress, Settlement, Standing};
 use crate::model::endpoint::{EndpointRecord, EndpointState};

@@ -54,12 +54,12 @@ impl Config {
     #[must_use]
     pub fn renewed(&self, next: Self) -> (Self, Changes) {
         let mut changes = Changes::default();
-        let Self { api, inbound, storage, endpoints, lapsed, warnings } = next;
+        let Self { api, inbound, storage, endpoints, sources, lapsed, warnings } = next;
         let api = self.api.renewed(api, &mut changes);
         compare_inbound(self.inbound.as_ref(), inbound.as_ref(), &mut changes);
         let storage = self.storage.renewed(storage, &mut changes);
         compare(&self.endpoints, &endpoints, &mut changes);
-        (Self { api, inbound, storage, endpoints, lapsed, warnings }, changes)
+        (Self { api, inbound, storage, endpoints, sources, lapsed, warnings }, changes)
     }
 }
 
@@ -129,7 +129,8 @@ impl Storage {
 fn compare_inbound(now: Option<&Inbound>, next: Option<&Inbound>, changes: &mut Changes) {
     let default = Inbound::default();
     let (now, next) = (now.unwrap_or(&default), next.unwrap_or(&default));
-    let Inbound { listen, body_bytes_max, tls } = next;
+    let Inbound { listen, body_bytes_max, tls, connections_max: _, connections_per_address_max: _, proxy_protocol: _ } =
+        next;
     let differ = [
         ("inbound.listen", *listen != now.listen),
         ("inbound.max_body", *body_bytes_max != now.body_bytes_max),

@@ -1,17 +1,24 @@
-//! `[inbound]`: what the internet may reach. It is read and checked, and nothing listens there as long as no source posts to it.
+//! `[inbound]`: what the internet may reach. Nothing listens there as long as there is no source.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::api::read_listen;
 use super::keys::{INBOUND, INBOUND_TLS};
 use super::reader::{Item, Reading, Table};
-use super::{Api, Inbound, Listen, tls};
+use super::{Api, Inbound, Listen, Proxies, tls};
 use crate::limits;
 
 impl Default for Inbound {
     fn default() -> Self {
         let listen = Listen::Tcp(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8401));
-        Self { listen, body_bytes_max: limits::MIB, tls: None }
+        Self {
+            listen,
+            body_bytes_max: limits::MIB,
+            connections_max: limits::CONNECTIONS_DEFAULT,
+            connections_per_address_max: limits::CONNECTIONS_PER_ADDRESS_DEFAULT,
+            proxy_protocol: Proxies::default(),
+            tls: None,
+        }
     }
 }
 
@@ -20,7 +27,7 @@ pub(super) fn read(reading: &mut Reading<'_>, item: &Item<'_>, api: &Api) -> Opt
     let table = Table::open(reading, item, &INBOUND)?;
     let default = Inbound::default();
     let listen_item = table.get("listen");
-    let listen = listen_item.as_ref().and_then(|item| read_listen(reading, item)).unwrap_or(default.listen);
+    let listen = listen_item.as_ref().and_then(|item| read_listen(reading, item)).unwrap_or(default.listen.clone());
     let bodies = limits::KIB as u64..=limits::MAX_BODY_BYTES_MAX as u64;
     let body_bytes = table.size_bytes(reading, "max_body", &bodies, default.body_bytes_max as u64);
     let tls_item = table.get("tls");
@@ -32,7 +39,6 @@ pub(super) fn read(reading: &mut Reading<'_>, item: &Item<'_>, api: &Api) -> Opt
             "[api] listens at this address; give [inbound] one of its own, for it is what others may reach",
         );
     }
-    reading
-        .warn(item, "no source posts to it, so nothing listens there: this version does not take inbound webhooks yet");
-    Some(Inbound { listen, body_bytes_max: usize::try_from(body_bytes).unwrap_or(default.body_bytes_max), tls })
+    let body_bytes_max = usize::try_from(body_bytes).unwrap_or(default.body_bytes_max);
+    Some(Inbound { listen, body_bytes_max, tls, ..default })
 }

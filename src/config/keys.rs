@@ -10,7 +10,7 @@ pub(super) struct Keys {
     pub(super) names: &'static [&'static str],
 }
 
-pub(super) static ROOT: Keys = Keys { at: "", names: &["api", "inbound", "storage", "delivery", "endpoint"] };
+pub(super) static ROOT: Keys = Keys { at: "", names: &["api", "inbound", "storage", "delivery", "endpoint", "source"] };
 
 pub(super) static API: Keys = Keys {
     at: "api",
@@ -19,9 +19,50 @@ pub(super) static API: Keys = Keys {
 
 pub(super) static API_TLS: Keys = Keys { at: "api.tls", names: &["cert", "key", "client_ca"] };
 
-pub(super) static INBOUND: Keys = Keys { at: "inbound", names: &["listen", "max_body", "tls"] };
+pub(super) static INBOUND: Keys = Keys {
+    at: "inbound",
+    names: &["listen", "max_body", "max_connections", "max_connections_per_address", "proxy_protocol", "tls"],
+};
 
 pub(super) static INBOUND_TLS: Keys = Keys { at: "inbound.tls", names: &["cert", "key", "client_ca"] };
+
+pub(super) static SOURCE: Keys = Keys {
+    at: "source.*",
+    names: &[
+        "verify",
+        "event_type",
+        "dedup",
+        "key",
+        "allow_networks",
+        "trusted_proxies",
+        "respond",
+        "rate_limit",
+        "public_url",
+        "verify_token",
+    ],
+};
+
+pub(super) static VERIFY: Keys = Keys {
+    at: "source.*.verify",
+    names: &[
+        "scheme",
+        "secret",
+        "header",
+        "algorithm",
+        "encoding",
+        "prefix",
+        "username",
+        "content",
+        "timestamp_header",
+        "id_header",
+        "tolerance",
+    ],
+};
+
+/// A place in a request; the same for `dedup` and `key`.
+pub(super) static PICK: Keys = Keys { at: "source.*.event_type", names: &["header", "json", "form"] };
+
+pub(super) static RESPOND: Keys = Keys { at: "source.*.respond", names: &["status", "content_type", "body"] };
 
 pub(super) static TOKEN: Keys = Keys { at: "api.token.*", names: &["secret", "scope"] };
 
@@ -98,11 +139,12 @@ pub(super) static ALL: &[&Keys] = &[
     &BREAKER,
     &RATE_LIMIT,
     &ENDPOINT_TLS,
+    &SOURCE,
+    &VERIFY,
+    &PICK,
+    &RESPOND,
     &SECRET,
 ];
-
-/// Keys of the contract that this version does not take, with what to do instead.
-static LATER: &[(&str, &str)] = &[("source", "this version does not take inbound webhooks yet; remove the table")];
 
 impl Keys {
     /// The place of one of the table's keys.
@@ -112,10 +154,6 @@ impl Keys {
 
     /// What to say of a key that the table does not have.
     pub(super) fn advice(&self, key: &str) -> String {
-        let place = self.place(key);
-        if let Some((_, advice)) = LATER.iter().find(|(later, _)| *later == place) {
-            return (*advice).to_owned();
-        }
         let near = self
             .names
             .iter()
@@ -160,10 +198,5 @@ mod tests {
     #[test]
     fn a_key_like_no_other_is_met_with_the_list() {
         assert_eq!(STORAGE.advice("colour"), "unknown key; known here: dir, retention, max_size, min_free, durability");
-    }
-
-    #[test]
-    fn keys_of_a_later_version_say_so() {
-        assert!(ROOT.advice("source").contains("does not take inbound webhooks yet"));
     }
 }

@@ -12,7 +12,7 @@ use super::delivery::{self, Delivery};
 use super::error::{ConfigError, ConfigErrors};
 use super::keys::{DELIVERY, ROOT};
 use super::reader::{EnvLookup, Item, Reading, Table};
-use super::{Config, api, endpoint, inbound, storage};
+use super::{Config, Inbound, api, endpoint, inbound, source, storage};
 use crate::clock::{SystemClock, UnixMs};
 use crate::limits;
 
@@ -121,14 +121,16 @@ fn read_file(path: &Path) -> std::io::Result<Zeroizing<Vec<u8>>> {
 fn read(reading: &mut Reading<'_>, document: &DeTable<'_>) -> Config {
     let root = Table::root(reading, document, &ROOT);
     let api = api::read(reading, root.get("api").as_ref());
+    let sources = root.get("source").map(|item| source::read_all(reading, &item)).unwrap_or_default();
     let inbound = root.get("inbound").and_then(|item| inbound::read(reading, &item, &api));
+    let inbound = inbound.or_else(|| (!sources.is_empty()).then(Inbound::default));
     let storage = storage::read(reading, root.get("storage").as_ref());
     let delivery = read_delivery(reading, root.get("delivery"));
     let endpoints = root.get("endpoint").map(|item| endpoint::read_all(reading, &item, &delivery)).unwrap_or_default();
     if endpoints.is_empty() {
         reading.warnings.push("there is no [endpoint.NAME] yet: events are stored, and delivered to nobody".to_owned());
     }
-    Config { api, inbound, storage, endpoints, lapsed: None, warnings: Vec::new() }
+    Config { api, inbound, storage, endpoints, sources, lapsed: None, warnings: Vec::new() }
 }
 
 fn read_delivery(reading: &mut Reading<'_>, item: Option<Item<'_>>) -> Delivery {

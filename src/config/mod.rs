@@ -12,8 +12,8 @@
 //! |---|---|
 //! | `load` | a file to a [`Config`] |
 //! | `reader`, `keys`, `units`, `error` | typed reading with places; known keys; quantities; the faults |
-//! | `api`, `inbound`, `storage`, `delivery`, `endpoint` | one table each |
-//! | `headers`, `hosts`, `signing`, `tls/`, `secrets` | parts of these |
+//! | `api`, `inbound`, `storage`, `delivery`, `endpoint`, `source` | one table each |
+//! | `headers`, `hosts`, `signing`, `pick`, `tls/`, `secrets` | parts of these |
 //! | `summary` | a config in a few lines |
 //! | `debug` | an endpoint as `Debug` shows it |
 //! | `change` | what another config changes while a daemon runs, and what it cannot |
@@ -29,9 +29,11 @@ mod hosts;
 mod inbound;
 mod keys;
 mod load;
+mod pick;
 mod reader;
 mod secrets;
 mod signing;
+mod source;
 mod storage;
 mod summary;
 mod tls;
@@ -42,6 +44,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use bytes::Bytes;
+use hyper::StatusCode;
 use hyper::header::{HeaderName, HeaderValue};
 use ipnet::IpNet;
 
@@ -50,9 +54,10 @@ pub use self::delivery::Delivery;
 pub use self::error::{ConfigError, ConfigErrors};
 pub use self::hosts::HostName;
 pub use self::load::process_env;
+pub use self::pick::{JsonPointer, Pick, PointerError};
 pub use self::reader::EnvLookup;
 pub use self::tls::{ListenerTls, ReadTls, TlsFiles, TlsKey, TlsNote, pem, subject_of};
-use crate::model::text::EndpointName;
+use crate::model::text::{EndpointName, SourceName};
 pub use crate::policy::breaker::BreakerRules;
 pub use crate::policy::order::{OnDead, Order};
 pub use crate::policy::rate::RateLimit;
@@ -66,12 +71,14 @@ use crate::signature::secret::Secret;
 pub struct Config {
     /// `[api]`
     pub api: Api,
-    /// `[inbound]`; `None`: there is no such table.
+    /// `[inbound]`; `None`: there is neither such a table nor a source.
     pub inbound: Option<Inbound>,
     /// `[storage]`
     pub storage: Storage,
     /// `[endpoint.*]`
     pub endpoints: BTreeMap<EndpointName, Arc<Endpoint>>,
+    /// `[source.*]`
+    pub sources: BTreeMap<SourceName, Arc<Source>>,
     /// What is wrong at this time alone: a certificate that has expired, or is not valid yet. The rest holds.
     pub lapsed: Option<ConfigErrors>,
     /// What is legal but worth a word at start, one sentence each.
@@ -113,8 +120,23 @@ pub struct Inbound {
     pub listen: Listen,
     /// Largest request body, in bytes.
     pub body_bytes_max: usize,
+    /// Most connections at once.
+    pub connections_max: usize,
+    /// Most connections from one address at once; loopback addresses and unix sockets are not counted so.
+    pub connections_per_address_max: usize,
+    /// Whose connections begin with a PROXY header (PROXY protocol, versions 1 and 2).
+    pub proxy_protocol: Proxies,
     /// Its certificate; `None`: it speaks plain HTTP.
     pub tls: Option<Arc<ListenerTls>>,
+}
+
+/// Proxies and load balancers, as far as they are trusted with the address of their clients.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Proxies {
+    /// Their networks.
+    pub networks: Vec<IpNet>,
+    /// Whether whoever connects over a unix socket is one (`"unix"`).
+    pub unix: bool,
 }
 
 /// One bearer token.
@@ -201,6 +223,53 @@ pub struct Endpoint {
     pub breaker: Option<BreakerRules>,
     /// `disable_after`, in milliseconds; `None`: off.
     pub disable_after_ms: Option<u64>,
+}
+
+/// `[source.NAME]`
+#[derive(Debug)]
+pub struct Source {
+    /// Its name.
+    pub name: SourceName,
+    /// How its requests are verified.
+    pub verify: Verification,
+    /// Where the type of its events stands, less the name before it; the first place that has one counts. Empty: nowhere.
+    pub event_type: Vec<Pick>,
+    /// Where the id stands by which a repeat is known; the first place that has one counts. Empty: repeats are not known.
+    pub dedup: Vec<Pick>,
+    /// Where the ordering key stands; the first place that has one counts.
+    pub key: Vec<Pick>,
+    /// Who may post; empty: everybody.
+    pub allow_networks: Vec<IpNet>,
+    /// Whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Proxies,
+    /// What a third party gets once its event is durable.
+    pub respond: Respond,
+    /// How many verified requests are taken; further ones get 429.
+    pub rate_limit: Option<RateLimit>,
+    /// The URL that the third party calls, without a query; only Twilio signs it. `None`: it is made of the request.
+    pub public_url: Option<url::Url>,
+    /// What a `hub.challenge` request must show; `None`: such requests are refused.
+    pub verify_token: Option<Secret>,
+}
+
+/// `verify` of a source.
+#[derive(Debug)]
+pub enum Verification {
+    /// `scheme = "none"`: whoever reaches the listener may post.
+    Unverified,
+    /// By one scheme under each of the secrets: any that fits is enough.
+    Schemes(Vec<Scheme>),
+}
+
+/// `respond` of a source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Respond {
+    /// The status, 2xx.
+    pub status: StatusCode,
+    /// The body's content type.
+    pub content_type: Option<HeaderValue>,
+    /// The body.
+    pub body: Bytes,
 }
 
 /// What a delivery's body looks like.

@@ -38,12 +38,14 @@ use self::certificates::Certificates;
 use self::listeners::Listeners;
 use self::reload::Reloader;
 use self::telling::{Teller, Watch};
-use crate::api::{Core, Parts, Readiness, Reloads, Snapshots};
+use crate::api::{Parts, Reloads, Snapshots};
 use crate::clock::{SharedClock, SystemClock};
 use crate::config::Config;
 use crate::deliver::{CourierError, HttpCourier, OwnListeners};
 use crate::dispatch::{self, Dispatcher};
-use crate::front::{BindError, Connections, Serving, TlsError};
+use crate::front::{BindError, Connections, Listener, Places, Serving, TlsError};
+use crate::inbound;
+use crate::intake::readiness::{Core, Readiness};
 use crate::limits::{GENERATION_BYTES_MAX, IN_FLIGHT_TOTAL_MAX};
 use crate::model::roster::Roster;
 use crate::observe::Metrics;
@@ -158,6 +160,26 @@ impl Daemon {
             Serving { shutdown: hang_up.clone(), tracker: serving.clone(), connections: Arc::clone(&connections), tls };
         let opened_at_last = CancellationToken::new();
         listeners.serve(&front, &on_api, &clock, &opened_at_last);
+        let mut sources = None;
+        if let Some(inbound) = config.inbound.as_ref().filter(|_| !config.sources.is_empty()) {
+            let listener = Listener::bind(&inbound.listen).await?;
+            let places = Places { all: inbound.connections_max, per_address: inbound.connections_per_address_max };
+            let snapshots = inbound::Snapshots::new(inbound::Parts {
+                config: Arc::clone(&config),
+                roster: Arc::clone(&roster),
+                clock: Arc::clone(&clock),
+                readiness: Arc::clone(&readiness),
+                metrics: Arc::clone(&metrics),
+            });
+            let on_inbound = Serving {
+                shutdown: hang_up.clone(),
+                tracker: serving.clone(),
+                connections: Connections::new("inbound", places, Arc::clone(&metrics)),
+                tls: None,
+            };
+            serving.spawn(inbound::serve(listener, Arc::clone(&snapshots), on_inbound));
+            sources = Some(snapshots);
+        }
         serving.spawn(Arc::clone(&trail).sum_up(hang_up.clone()));
         // If this fails, dropping the guard ends the front again.
         let guard = hang_up.clone().drop_guard();
@@ -204,6 +226,7 @@ impl Daemon {
             control: running.control,
             outbox: outbox.clone(),
             front,
+            sources,
             certificates,
             teller: teller.clone(),
             public,

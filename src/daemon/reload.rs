@@ -27,6 +27,7 @@ use crate::deliver::{self, HttpCourier};
 use crate::dispatch::Control;
 use crate::front::problem::Problem;
 use crate::front::{Connections, TlsSettings};
+use crate::inbound;
 use crate::limits::{ENDPOINT_NAMES_MET_MAX, RELOAD_READ_MS_MAX};
 use crate::model::roster::Roster;
 use crate::observe::Metrics;
@@ -48,6 +49,7 @@ pub(super) struct Reloader {
     pub(super) control: Control,
     pub(super) outbox: Outbox,
     pub(super) front: Arc<Snapshots>,
+    pub(super) sources: Option<Arc<inbound::Snapshots>>,
     pub(super) certificates: Certificates,
     pub(super) teller: Teller,
     /// Whether other machines reach the API, wherever the config says that it listens.
@@ -137,6 +139,9 @@ impl Reloader {
         self.outbox.configure(settings(&config.storage)).await;
         self.certificates.adopt(&config, tls);
         self.front.adopt(&config);
+        if let Some(sources) = &self.sources {
+            sources.adopt(&config);
+        }
         self.connections.set_places(descriptors::places(&config));
         let lapsed = config.lapsed.iter().flat_map(ConfigErrors::lines);
         let warnings: Vec<String> = config.warnings.iter().cloned().chain(lapsed).collect();

@@ -9,9 +9,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
-use crate::api::{Phase, Readiness};
 use crate::clock::SharedClock;
 use crate::dispatch::{Control, Pulse, Silent};
+use crate::intake::readiness::{Phase, Readiness};
 use crate::limits::{NOTIFY_REFRESH_MS, OPENING_EXTENDED_MS_MAX, OPENING_EXTENSION_MS};
 use crate::observe::life::{PartSilent, PartsAnswerAgain};
 use crate::systemd::notify::{Notice, Notifier};

@@ -71,6 +71,12 @@ kinds! {
     Unauthorized = "unauthorized" UNAUTHORIZED "A valid token is needed",
     /// The token's scope does not reach so far.
     InsufficientScope = "insufficient-scope" FORBIDDEN "The token does not allow this",
+    /// The signature of an inbound request does not hold; why is in the log.
+    SignatureRefused = "signature-refused" UNAUTHORIZED "The request could not be verified",
+    /// The client's address is not among those that may post to the source.
+    AddressRefused = "address-refused" FORBIDDEN "This address may not post here",
+    /// More requests came than the source's `rate_limit` allows.
+    TooManyRequests = "too-many-requests" TOO_MANY_REQUESTS "Too many requests",
     /// A web page of another origin sent the request.
     CrossOrigin = "cross-origin" FORBIDDEN "Requests from other web pages are refused",
     /// The request is for a host that is none of this API's.

@@ -11,9 +11,9 @@ use crate::api::fuzzing::{BACKGROUND, NOW};
 use crate::api::ingest::cloudevents::{Mode, read_batch, read_binary, read_structured};
 use crate::api::ingest::draft::Draft;
 use crate::api::ingest::json::{self, Ground};
-use crate::api::ingest::scan::is_json;
 use crate::front::body::Body;
 use crate::front::problem::Problem;
+use crate::intake::scan::is_json;
 use crate::limits;
 use crate::model::text::{EventId, EventType, OrderingKey};
 

@@ -141,6 +141,12 @@ text! {
 }
 
 text! {
+    /// The name of a source, as in `[source.NAME]`: the last part of its path, and the first of the types of its events.
+    SourceName, max limits::SOURCE_NAME_BYTES_MAX, allowed "letters, digits, _ and -",
+    |c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-')
+}
+
+text! {
     /// What a producer sends as `Idempotency-Key`.
     IdempotencyKey, max limits::IDEMPOTENCY_KEY_BYTES_MAX, allowed "visible ASCII characters and spaces",
     |c| c.is_ascii_graphic() || c == ' '

@@ -16,6 +16,7 @@ mod floors;
 mod folders;
 mod front;
 mod guard;
+mod inbound;
 mod interop;
 mod kit;
 mod life;

@@ -2,9 +2,9 @@
 
 use super::draft::Draft;
 use super::json::no_json;
-use super::scan::{JsonFault, Kind, Reader};
 use crate::front::body::Body;
 use crate::front::problem::{Faults, Problem, ProblemKind};
+use crate::intake::scan::{JsonFault, Kind, Reader};
 use crate::limits;
 
 /// Reads a batch. `read` reads the object that comes next, at the pointer it is given; `None` where it has faults. `item` is

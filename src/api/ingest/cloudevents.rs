@@ -24,8 +24,8 @@ pub use structured::{read_batch, read_structured};
 
 use hyper::header::HeaderMap;
 
-use super::raw::media_type;
 use crate::front::problem::{Problem, ProblemKind, quoted};
+use crate::intake::content::media_type;
 
 /// How a CloudEvent comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

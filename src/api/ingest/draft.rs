@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use crate::api::targets::Targets;
 use crate::clock::UnixMs;
 use crate::front::problem::{Problem, ProblemKind};
+use crate::intake::targets::Targets;
 use crate::model::event::{Content, Event, Fingerprint, NewEvent, new_id};
 use crate::model::roster::EndpointNo;
 use crate::model::text::{EndpointName, EventId, EventType, IdempotencyKey, OrderingKey};

@@ -5,12 +5,13 @@ use std::fmt;
 
 use super::batch;
 use super::draft::{DeliverAt, Draft};
-use super::scan::{JsonFault, Kind, Reader, Value};
 use crate::api::query::{is_rfc3339, rfc3339};
-use crate::api::targets::Targets;
 use crate::clock::UnixMs;
 use crate::front::body::Body;
 use crate::front::problem::{Faults, Problem, ProblemKind, pointer, quoted};
+use crate::intake::scan::{JsonFault, Kind, Reader, Value};
+use crate::intake::targets::Targets;
+use crate::intake::trace;
 use crate::limits;
 use crate::model::event::Content;
 use crate::model::roster::EndpointNo;
@@ -140,7 +141,7 @@ impl<'a> Fields<'a> {
             deliver_at,
             endpoints,
             content: Content { content_type: "application/json".into(), json: true, body: body.part(data.range()) },
-            traceparent: ground.traceparent.and_then(super::trace::traceparent),
+            traceparent: ground.traceparent.and_then(trace::traceparent),
             cloud_attributes: None,
         })
     }

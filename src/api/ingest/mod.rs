@@ -2,19 +2,15 @@
 //!
 //! | file | job |
 //! |---|---|
-//! | `scan` | JSON read once, as text |
 //! | `json`, `raw`, `cloudevents` | one way in each: a request to [`Draft`]s |
 //! | `batch` | what the ways in have in common where a request has many events |
 //! | `draft` | a draft to an event: id, fingerprint, targets |
-//! | `trace` | `traceparent` |
 
 mod batch;
 pub mod cloudevents;
 pub mod draft;
 pub mod json;
 pub mod raw;
-pub mod scan;
-pub mod trace;
 
 use std::time::Instant;
 
@@ -28,10 +24,10 @@ use self::cloudevents::Mode;
 use self::draft::Draft;
 use self::json::Ground;
 use super::Api;
-use super::tally::{EventsAccepted, Via};
 use crate::front::answer::{Answer, json as json_answer};
 use crate::front::body::{self, Body};
 use crate::front::problem::{Problem, ProblemKind, pointer};
+use crate::intake::tally::{EventsAccepted, Via};
 use crate::model::event::NewEvent;
 use crate::model::text::{EndpointName, EventId, IdempotencyKey};
 use crate::outbox::{AcceptError, Accepted};

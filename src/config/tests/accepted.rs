@@ -254,6 +254,7 @@ fn a_config_can_be_built_in_code() {
     let config = Config {
         api: super::super::Api::default(),
         inbound: None,
+        sources: BTreeMap::new(),
         storage: Storage { dir: "data".into(), ..Storage::default() },
         endpoints: [(name, std::sync::Arc::new(endpoint))].into(),
         lapsed: None,

@@ -45,6 +45,8 @@ pub(crate) struct Setup {
     storage: String,
     delivery: String,
     endpoints: String,
+    inbound: String,
+    sources: String,
     token: Option<String>,
     data: Option<PathBuf>,
 }
@@ -58,6 +60,8 @@ impl Setup {
             storage: String::new(),
             delivery: "allow_networks = [\"127.0.0.0/8\", \"::1/128\"]\njitter = 0\n".to_owned(),
             endpoints: String::new(),
+            inbound: String::new(),
+            sources: String::new(),
             token: None,
             data: None,
         }
@@ -119,6 +123,19 @@ impl Setup {
         self
     }
 
+    /// Lines for `[inbound]`, which listens on a loopback port of its own.
+    pub(crate) fn inbound(mut self, lines: &str) -> Self {
+        self.inbound.push_str(lines);
+        self.inbound.push('\n');
+        self
+    }
+
+    /// A source of these lines.
+    pub(crate) fn source(mut self, name: &str, lines: &str) -> Self {
+        writeln!(self.sources, "\n[source.{name}]\n{lines}").expect("a string takes everything");
+        self
+    }
+
     /// Starts the daemon and waits until it is ready.
     #[track_caller]
     pub(crate) fn start(self) -> Daemon {
@@ -148,17 +165,24 @@ impl Setup {
             None => client,
         };
         let data = self.data.unwrap_or_else(|| dir.path().join("data"));
+        let inbound =
+            (!self.sources.is_empty() || !self.inbound.is_empty()).then(|| format!("127.0.0.1:{}", free_port()));
+        let sources = inbound
+            .as_ref()
+            .map(|listen| format!("\n[inbound]\nlisten = \"{listen}\"\n{}{}", self.inbound, self.sources));
+        let inbound = inbound.map(Client::tcp);
         let config = format!(
-            "[api]\nlisten = \"{listen}\"\n{}\n[storage]\ndir = \"{}\"\n{}\n[delivery]\n{}{}",
+            "[api]\nlisten = \"{listen}\"\n{}\n[storage]\ndir = \"{}\"\n{}\n[delivery]\n{}{}{}",
             self.api,
             data.display(),
             self.storage,
             self.delivery,
             self.endpoints,
+            sources.unwrap_or_default(),
         );
         std::fs::create_dir(&data).expect("a data folder");
         std::fs::write(dir.path().join("webhookd.toml"), config).expect("a config file");
-        Daemon { dir, data, listen, client, under: Vec::new(), program: binary().into(), child: None }
+        Daemon { dir, data, listen, client, inbound, under: Vec::new(), program: binary().into(), child: None }
     }
 }
 
@@ -169,6 +193,7 @@ pub(crate) struct Daemon {
     data: PathBuf,
     listen: String,
     client: Client,
+    inbound: Option<Client>,
     under: Vec<String>,
     program: PathBuf,
     child: Option<Child>,
@@ -177,6 +202,12 @@ pub(crate) struct Daemon {
 impl Daemon {
     pub(crate) fn client(&self) -> &Client {
         &self.client
+    }
+
+    /// A client of `[inbound]`.
+    #[track_caller]
+    pub(crate) fn inbound(&self) -> &Client {
+        self.inbound.as_ref().expect("the setup has a source, or lines for [inbound]")
     }
 
     /// `host:port` or `unix:/path`.

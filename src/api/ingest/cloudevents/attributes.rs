@@ -6,9 +6,9 @@ use std::fmt;
 
 use crate::api::ingest::draft::Draft;
 use crate::api::ingest::json::{field_pointer, timestamp};
-use crate::api::ingest::raw::is_content_type;
-use crate::api::ingest::trace;
 use crate::front::problem::{Faults, ProblemKind};
+use crate::intake::content::is_content_type;
+use crate::intake::trace;
 use crate::limits;
 use crate::model::event::Content;
 use crate::model::text::{EventId, EventType, OrderingKey};

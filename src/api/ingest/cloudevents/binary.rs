@@ -6,17 +6,17 @@ use hyper::header::{HeaderMap, HeaderValue};
 
 use super::attributes::{Attributes, Place};
 use crate::api::ingest::draft::Draft;
-use crate::api::ingest::raw;
 use crate::api::query::percent_decode;
 use crate::front::body::Body;
 use crate::front::problem::{Faults, Problem};
+use crate::intake::content;
 
 /// Reads one event in binary mode.
 ///
 /// # Errors
 /// 400 where the content type does not fit, 422 with the faults of its attributes.
 pub fn read_binary(headers: &HeaderMap, body: &Body) -> Result<Draft, Problem> {
-    let content_type = raw::content_type(headers)?;
+    let content_type = content::content_type(headers)?;
     let mut faults = Faults::default();
     let mut attributes = Attributes::new(Place::Headers, &mut faults);
     for name in headers.keys() {
@@ -38,8 +38,8 @@ pub fn read_binary(headers: &HeaderMap, body: &Body) -> Result<Draft, Problem> {
         let text = content_type.clone().into_string();
         attributes.take(Cow::Borrowed("datacontenttype"), &json_string(&text), Some(text.into()));
     }
-    let content = raw::content(content_type.unwrap_or_else(|| raw::UNKNOWN.into()), body);
-    let draft = attributes.draft(Some(content), raw::traceparent(headers));
+    let content = content::content(content_type.unwrap_or_else(|| content::UNKNOWN.into()), body);
+    let draft = attributes.draft(Some(content), content::traceparent(headers));
     faults.or(draft)
 }
 

@@ -8,10 +8,11 @@ use super::attributes::{Attributes, Place};
 use crate::api::ingest::batch;
 use crate::api::ingest::draft::Draft;
 use crate::api::ingest::json::no_json;
-use crate::api::ingest::raw::is_json_type;
-use crate::api::ingest::scan::{JsonFault, Kind, Reader, Value, is_json};
 use crate::front::body::Body;
 use crate::front::problem::{Faults, Problem, ProblemKind};
+use crate::intake::content::is_json_type;
+use crate::intake::scan::{JsonFault, Kind, Reader, Value, is_json};
+use crate::intake::trace;
 use crate::model::event::Content;
 
 /// The content type of data that names none (section 2.4.1 of the JSON event format).
@@ -79,7 +80,7 @@ fn read_object(
         }
     }
     let content = content(data, base64, body, &mut attributes);
-    let traceparent = traceparent.and_then(crate::api::ingest::trace::traceparent);
+    let traceparent = traceparent.and_then(trace::traceparent);
     Ok(attributes.draft(content, traceparent))
 }
 

@@ -1,0 +1,3 @@
+//! Webhooks of others: verified, kept, acknowledged, forwarded.
+
+mod forward;
