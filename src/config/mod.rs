@@ -58,7 +58,7 @@ use hyper::StatusCode;
 use hyper::header::{HeaderName, HeaderValue};
 use ipnet::IpNet;
 
-pub use self::change::Changes;
+pub use self::change::{Changes, SourceChanges};
 pub use self::delivery::Delivery;
 pub use self::error::{ConfigError, ConfigErrors};
 pub use self::hosts::HostName;
