@@ -162,7 +162,7 @@ impl Bench {
             reloads,
             trail,
         });
-        let listener = Listener::bind(&Listen::Tcp("127.0.0.1:0".parse().unwrap())).await.unwrap();
+        let listener = Listener::bind("api", &Listen::Tcp("127.0.0.1:0".parse().unwrap())).await.unwrap();
         let address = listener.tcp_address().unwrap();
         let places = Places { all: 1000, per_address: 1000 };
         let connections = Connections::new("api", places, Metrics::shared());

@@ -82,7 +82,7 @@ struct Inbound {
 impl Inbound {
     fn new(parts: Parts) -> Self {
         let Parts { config, roster, clock, readiness, metrics } = parts;
-        let holdings = Holdings::new(limits::INBOUND_BODIES_BYTES_MAX);
+        let holdings = Holdings::new("inbound", limits::INBOUND_BODIES_BYTES_MAX);
         Self {
             targets: Targets::new(&config, &roster),
             body_bytes_max: config.inbound.as_ref().map_or(limits::MIB, |inbound| inbound.body_bytes_max),

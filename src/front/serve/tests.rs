@@ -36,10 +36,10 @@ struct Served {
 
 impl Served {
     async fn on(listen: Listen) -> Self {
-        let listener = Listener::bind(&listen).await.unwrap();
+        let listener = Listener::bind("api", &listen).await.unwrap();
         let address = listener.address();
         let (stop, tracker) = (CancellationToken::new(), TaskTracker::new());
-        let holdings = Holdings::new(limits::BODIES_BYTES_MAX);
+        let holdings = Holdings::new("api", limits::BODIES_BYTES_MAX);
         let answer = move |_, request| measure(request, Arc::clone(&holdings));
         let places = Places { all: 1000, per_address: 1000 };
         let connections = Connections::new("api", places, Metrics::shared());

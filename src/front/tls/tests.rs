@@ -53,7 +53,7 @@ impl Served {
     async fn start(clients: Vec<CertificateDer<'static>>) -> Self {
         let (root, metrics) = (authority(), Metrics::shared());
         let tls = Tls::new("inbound", TlsSettings::new(&listener_tls(&root, clients)).unwrap(), Arc::clone(&metrics));
-        let listener = Listener::bind(&Listen::Tcp("127.0.0.1:0".parse().unwrap())).await.unwrap();
+        let listener = Listener::bind("api", &Listen::Tcp("127.0.0.1:0".parse().unwrap())).await.unwrap();
         let address = listener.tcp_address().unwrap();
         let (stop, tracker) = (CancellationToken::new(), TaskTracker::new());
         let connections = Connections::new("inbound", Places { all: 10, per_address: 10 }, Arc::clone(&metrics));
