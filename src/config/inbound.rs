@@ -2,10 +2,10 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use super::api::read_listen;
+use super::api::{read_connections, read_listen};
 use super::keys::{INBOUND, INBOUND_TLS};
 use super::reader::{Item, Reading, Table};
-use super::{Api, Inbound, Listen, Proxies, tls};
+use super::{Api, Inbound, Listen, Proxies, proxies, tls};
 use crate::limits;
 
 impl Default for Inbound {
@@ -30,6 +30,10 @@ pub(super) fn read(reading: &mut Reading<'_>, item: &Item<'_>, api: &Api) -> Opt
     let listen = listen_item.as_ref().and_then(|item| read_listen(reading, item)).unwrap_or(default.listen.clone());
     let bodies = limits::KIB as u64..=limits::MAX_BODY_BYTES_MAX as u64;
     let body_bytes = table.size_bytes(reading, "max_body", &bodies, default.body_bytes_max as u64);
+    let mut connections = |key, default| read_connections(reading, &table, key, default);
+    let connections_max = connections("max_connections", default.connections_max);
+    let connections_per_address_max = connections("max_connections_per_address", default.connections_per_address_max);
+    let proxy_protocol = table.get("proxy_protocol").map(|item| proxies::read(reading, &item)).unwrap_or_default();
     let tls_item = table.get("tls");
     let tls = tls_item.as_ref().and_then(|item| tls::read_listener(reading, item, &INBOUND_TLS, &listen));
     let any_port = matches!(listen, Listen::Tcp(address) if address.port() == 0);
@@ -40,5 +44,5 @@ pub(super) fn read(reading: &mut Reading<'_>, item: &Item<'_>, api: &Api) -> Opt
         );
     }
     let body_bytes_max = usize::try_from(body_bytes).unwrap_or(default.body_bytes_max);
-    Some(Inbound { listen, body_bytes_max, tls, ..default })
+    Some(Inbound { listen, body_bytes_max, connections_max, connections_per_address_max, proxy_protocol, tls })
 }

@@ -13,7 +13,7 @@
 //! | `load` | a file to a [`Config`] |
 //! | `reader`, `keys`, `units`, `error` | typed reading with places; known keys; quantities; the faults |
 //! | `api`, `inbound`, `storage`, `delivery`, `endpoint`, `source` | one table each |
-//! | `headers`, `hosts`, `signing`, `pick`, `tls/`, `secrets` | parts of these |
+//! | `headers`, `hosts`, `signing`, `pick`, `networks`, `proxies`, `tls/`, `secrets` | parts of these |
 //! | `summary` | a config in a few lines |
 //! | `debug` | an endpoint as `Debug` shows it |
 //! | `change` | what another config changes while a daemon runs, and what it cannot |
@@ -29,7 +29,9 @@ mod hosts;
 mod inbound;
 mod keys;
 mod load;
+mod networks;
 mod pick;
+mod proxies;
 mod reader;
 mod secrets;
 mod signing;

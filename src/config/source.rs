@@ -1,6 +1,7 @@
 //! `[source.NAME]`: a third party that posts, how its requests are verified and what is read from them.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -11,7 +12,7 @@ use super::keys::{PICK, RESPOND, SOURCE, VERIFY};
 use super::pick::{JsonPointer, Pick};
 use super::reader::{Item, Reading, Table, named};
 use super::secrets::read_secrets;
-use super::{Proxies, Respond, Source, Verification};
+use super::{Respond, Source, Verification, networks, proxies};
 use crate::limits;
 use crate::model::text::SourceName;
 use crate::signature::{Options, Scheme, SchemeKind};
@@ -19,6 +20,14 @@ use crate::signature::{Options, Scheme, SchemeKind};
 impl Default for Respond {
     fn default() -> Self {
         Self { status: StatusCode::OK, content_type: None, body: Bytes::new() }
+    }
+}
+
+impl Source {
+    /// Whether a client at this address may post; `None`: it is not known which one it has.
+    #[must_use]
+    pub fn admits(&self, address: Option<IpAddr>) -> bool {
+        self.allow_networks.is_empty() || address.is_some_and(|address| networks::hold(&self.allow_networks, address))
     }
 }
 
@@ -52,14 +61,17 @@ fn read(reading: &mut Reading<'_>, item: &Item<'_>, name: Option<SourceName>) ->
     let event_type = table.get("event_type").map(|item| read_picks(reading, &item)).unwrap_or_default();
     let dedup = table.get("dedup").map(|item| read_picks(reading, &item)).unwrap_or_default();
     let respond = table.get("respond").and_then(|item| read_respond(reading, &item)).unwrap_or_default();
+    let allow_networks =
+        table.get("allow_networks").and_then(|item| networks::read(reading, &item)).unwrap_or_default();
+    let trusted_proxies = table.get("trusted_proxies").map(|item| proxies::read(reading, &item)).unwrap_or_default();
     Some(Source {
         name: name?,
         verify,
         event_type,
         dedup,
         key: Vec::new(),
-        allow_networks: Vec::new(),
-        trusted_proxies: Proxies::default(),
+        allow_networks,
+        trusted_proxies,
         respond,
         rate_limit: None,
         public_url: None,
