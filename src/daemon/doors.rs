@@ -13,7 +13,7 @@ use super::{Shared, StartError, Tasks, descriptors};
 use crate::api::{self, ReloadError, Reloads};
 use crate::config::{Changes, Config};
 use crate::deliver::OwnListeners;
-use crate::front::{Connections, Listener, Serving, TlsSettings};
+use crate::front::{Connections, Listener, ProxyHeaders, Serving, TlsSettings};
 use crate::inbound;
 use crate::systemd::sockets::HandedSocket;
 
@@ -87,11 +87,13 @@ impl Doors {
         let served = if inbound_is_served { &Table::ALL[..] } else { &[Table::Api] };
         let certificates = Certificates::new(config, served, &shared.clock, &shared.metrics)?;
         let door = async |table: Table, handed| {
-            let listeners = Listeners::open(table, &table.terms(config).listen, handed).await?;
+            let terms = table.terms(config);
+            let listeners = Listeners::open(table, &terms.listen, handed).await?;
             let places = descriptors::places(config, table, served);
             let connections = Connections::new(table.word(), places, Arc::clone(&shared.metrics));
+            let proxies = ProxyHeaders::new(table.word(), terms.proxies, Arc::clone(&shared.metrics));
             let (shutdown, tracker) = (tasks.hang_up.clone(), tasks.serving.clone());
-            let serving = Serving { shutdown, tracker, connections, tls: certificates.of(table) };
+            let serving = Serving { shutdown, tracker, connections, tls: certificates.of(table), proxies };
             Ok::<_, StartError>(Door { table, listeners, serving })
         };
         let api = door(Table::Api, for_api).await?;
@@ -153,6 +155,7 @@ impl Doors {
         self.certificates.adopt(config, prepared.0);
         let served: Vec<Table> = self.all().map(|door| door.table).collect();
         for door in self.all() {
+            door.serving.proxies.adopt(door.table.terms(config).proxies);
             door.serving.connections.set_places(descriptors::places(config, door.table, &served));
         }
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::config::{Config, Inbound, Listen, ListenerTls};
+use crate::config::{Config, Inbound, Listen, ListenerTls, Proxies};
 
 /// A table that names a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +20,8 @@ pub(super) struct Terms {
     pub(super) listen: Listen,
     pub(super) connections_max: usize,
     pub(super) connections_per_address_max: usize,
+    /// Whose connections begin with a PROXY header.
+    pub(super) proxies: Proxies,
 }
 
 impl Table {
@@ -48,12 +50,13 @@ impl Table {
                     listen: api.listen.clone(),
                     connections_max: api.connections_max,
                     connections_per_address_max: api.connections_per_address_max,
+                    proxies: Proxies::default(),
                 }
             }
             Self::Inbound => {
                 let inbound = config.inbound.clone().unwrap_or_default();
-                let Inbound { listen, connections_max, connections_per_address_max, .. } = inbound;
-                Terms { listen, connections_max, connections_per_address_max }
+                let Inbound { listen, connections_max, connections_per_address_max, proxy_protocol, .. } = inbound;
+                Terms { listen, connections_max, connections_per_address_max, proxies: proxy_protocol }
             }
         }
     }

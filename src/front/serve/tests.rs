@@ -9,10 +9,10 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
 use super::*;
-use crate::config::Listen;
+use crate::config::{Listen, Proxies};
 use crate::front::body::{self, Holdings};
 use crate::front::problem::Problem;
-use crate::front::{Listener, Places, answer};
+use crate::front::{Listener, Places, ProxyHeaders, answer};
 use crate::limits;
 use crate::observe::Metrics;
 
@@ -43,7 +43,9 @@ impl Served {
         let answer = move |_, request| measure(request, Arc::clone(&holdings));
         let places = Places { all: 1000, per_address: 1000 };
         let connections = Connections::new("api", places, Metrics::shared());
-        let serving = Serving { shutdown: stop.clone(), tracker: tracker.clone(), connections, tls: None };
+        let proxies = ProxyHeaders::new("api", Proxies::default(), Metrics::shared());
+        let (shutdown, tracker_of) = (stop.clone(), tracker.clone());
+        let serving = Serving { shutdown, tracker: tracker_of, connections, tls: None, proxies };
         tracker.spawn(serve(listener, answer, serving));
         Self { address, stop, tracker }
     }
