@@ -132,6 +132,8 @@ pub const HTTP2_PENDING_RESETS_MAX: usize = 20;
 pub const HTTP2_ERROR_RESETS_MAX: usize = 256;
 /// Refusals that the audit log tells one by one, a second; the others of that second are counted and told in one line.
 pub const AUDIT_REFUSALS_PER_SECOND_MAX: u32 = 20;
+/// Lines about refused inbound requests a second, and about odd ones; the others of that second are counted and told in one line.
+pub const INBOUND_LINES_PER_SECOND_MAX: u32 = 20;
 /// Longest text of a client's in a line of the audit log, in characters.
 pub const AUDIT_TEXT_CHARS_MAX: usize = EVENT_ID_BYTES_MAX;
 /// Most replays of whole endpoints at once; beyond this, 503.

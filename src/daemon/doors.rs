@@ -11,7 +11,7 @@ use super::listeners::{Listeners, Opening, guard, sorted};
 use super::table::Table;
 use super::{Shared, StartError, Tasks, descriptors};
 use crate::api::{self, ReloadError, Reloads};
-use crate::config::{Changes, Config};
+use crate::config::Config;
 use crate::deliver::OwnListeners;
 use crate::front::{Connections, Listener, ProxyHeaders, Serving, TlsSettings};
 use crate::inbound;
@@ -140,13 +140,13 @@ impl Doors {
         self.certificates.renewed().await
     }
 
-    /// What can fail about another config. Nothing is changed yet but what is said: a config's first source waits for a restart
-    /// where nothing listens.
-    pub(super) fn prepare(&self, config: &Config, changes: &mut Changes) -> Result<PreparedDoors, ReloadError> {
-        changes.needs_restart.retain(|key| *key != Table::Inbound.word());
-        if self.inbound.is_none() && !config.sources.is_empty() {
-            changes.needs_restart.push(Table::Inbound.word());
-        }
+    /// Whether anything listens for third parties.
+    pub(super) fn inbound_listens(&self) -> bool {
+        self.inbound.is_some()
+    }
+
+    /// What can fail about another config. Nothing is changed yet.
+    pub(super) fn prepare(&self, config: &Config) -> Result<PreparedDoors, ReloadError> {
         self.certificates.prepare(config).map(PreparedDoors)
     }
 

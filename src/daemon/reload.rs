@@ -108,14 +108,14 @@ impl Reloader {
             next = load(file.clone(), self.shared.clock.wall()) => next?,
             () = deadline => return Err(ReloadError::TooSlow),
         };
-        let (config, mut changes) = self.config.renewed(next);
+        let (config, changes) = self.config.renewed_while(next, self.doors.inbound_listens());
         check_names(&self.shared.roster, &config, &changes)?;
         if self.doors.api_is_public() && config.api.tokens.is_empty() {
             return Err(ReloadError::Unguarded);
         }
         refuse_lapsed(&config, &changes)?;
         let courier = self.courier.prepare(config.endpoints.values())?;
-        let doors = self.doors.prepare(&config, &mut changes)?;
+        let doors = self.doors.prepare(&config)?;
         Ok((file, Prepared { config, changes, courier, doors }))
     }
 
