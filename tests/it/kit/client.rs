@@ -94,6 +94,15 @@ impl Client {
         Self { target: Target::Unix(path.into()), token: None }
     }
 
+    /// Where it connects to: `host:port`.
+    #[track_caller]
+    pub(crate) fn address(&self) -> &str {
+        match &self.target {
+            Target::Tcp(address) => address,
+            Target::Unix(path) => panic!("a unix socket: {}", path.display()),
+        }
+    }
+
     /// The same client with a bearer token.
     pub(crate) fn with_token(&self, token: &str) -> Self {
         Self { target: self.target.clone(), token: Some(token.to_owned()) }
