@@ -39,6 +39,13 @@ pub const SOURCE_NAME_BYTES_MAX: usize = 64;
 /// Most sources in one config.
 pub const SOURCES_MAX: usize = 1024;
 
+/// Most places that a source may name for one value of a request.
+pub const PICKS_MAX: usize = 8;
+/// Longest JSON pointer or name of a form's field that a source may name, in bytes.
+pub const PICK_BYTES_MAX: usize = 256;
+/// Largest body of the answer that a source may give, in bytes.
+pub const RESPOND_BODY_BYTES_MAX: usize = 4 * KIB;
+
 /// Most endpoint names that a daemon may have met, in its storage and in one config after another, when a reload brings new
 /// ones: it numbers them in 16 bits and forgets none. Some numbers are left for its storage.
 pub const ENDPOINT_NAMES_MET_MAX: usize = u16::MAX as usize - ENDPOINTS_MAX;
@@ -121,6 +128,8 @@ pub const HTTP2_PENDING_RESETS_MAX: usize = 20;
 pub const HTTP2_ERROR_RESETS_MAX: usize = 256;
 /// Refusals that the audit log tells one by one, a second; the others of that second are counted and told in one line.
 pub const AUDIT_REFUSALS_PER_SECOND_MAX: u32 = 20;
+/// Lines about refused inbound requests a second, and about odd ones; the others of that second are counted and told in one line.
+pub const INBOUND_LINES_PER_SECOND_MAX: u32 = 20;
 /// Longest text of a client's in a line of the audit log, in characters.
 pub const AUDIT_TEXT_CHARS_MAX: usize = EVENT_ID_BYTES_MAX;
 /// Most replays of whole endpoints at once; beyond this, 503.
@@ -217,6 +226,8 @@ pub const SIGNATURES_MAX: usize = 16;
 pub const SIGNED_FIELDS_MAX: usize = 1000;
 /// How far a received timestamp may lie from now, before or after, in seconds (Standard Webhooks, Stripe, Slack).
 pub const TIMESTAMP_TOLERANCE_SECS: u64 = 300;
+/// Longest `tolerance` that a source may ask for, in seconds (one day).
+pub const TOLERANCE_SECS_MAX: u64 = 24 * 3600;
 
 /// Largest config file, in bytes.
 pub const CONFIG_BYTES_MAX: usize = 8 * MIB;
@@ -319,6 +330,8 @@ const _: () = {
     assert!(IN_FLIGHT_TOTAL_MAX >= 2 * ENDPOINTS_MAX);
     assert!(IN_FLIGHT_TOTAL_MAX - ENDPOINTS_MAX > IN_FLIGHT_MAX as usize);
     assert!(IMPORT_ENDPOINTS_MAX + ENDPOINTS_MAX < ENDPOINT_NAMES_MET_MAX);
+    assert!(TIMESTAMP_TOLERANCE_SECS <= TOLERANCE_SECS_MAX);
+    assert!(PICK_BYTES_MAX / 2 <= JSON_DEPTH_MAX);
     assert!(LIST_LIMIT_DEFAULT <= LIST_LIMIT_MAX);
     assert!(CONNECTIONS_PER_ADDRESS_DEFAULT <= CONNECTIONS_DEFAULT && CONNECTIONS_DEFAULT <= CONNECTIONS_MAX);
     assert!(HTTP2_STREAM_WINDOW_BYTES <= HTTP2_CONNECTION_WINDOW_BYTES);

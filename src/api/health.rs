@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::Api;
 use crate::front::answer::{Answer, json, with_body};
-use crate::front::problem::{Problem, ProblemKind};
+use crate::front::problem::Problem;
 use crate::intake::readiness::Phase;
 use crate::outbox::{Condition, Outbox};
 
@@ -99,12 +99,8 @@ pub(super) fn index() -> Answer {
     with_body(StatusCode::OK, "text/plain; charset=utf-8", INDEX.into())
 }
 
-/// Whether a request under `/v1` can be served now; `changes`: it wants something written. A full storage does not stop
-/// it here: the outbox knows best when there is room again.
+/// Whether a request under `/v1` can be served now; `changes`: it wants something written.
 pub(super) fn admit(api: &Api, changes: bool) -> Result<(), Problem> {
-    api.core()?;
-    match api.readiness.phase() {
-        Phase::Draining if changes => Err(Problem::new(ProblemKind::NotReady, "webhookd is stopping").retry_after_s(5)),
-        _ => Ok(()),
-    }
+    let readiness = &api.readiness;
+    if changes { readiness.core_to_change() } else { readiness.core() }.map(|_| ())
 }

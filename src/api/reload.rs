@@ -8,13 +8,13 @@ use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 
 use super::Api;
-use crate::config::{Changes, ConfigErrors};
+use crate::config::{Changes, ConfigErrors, SourceChanges};
 use crate::deliver::CourierError;
 use crate::front::TlsError;
 use crate::front::answer::{Answer, json};
 use crate::front::problem::{Fault, Problem, ProblemKind};
 use crate::limits;
-use crate::model::text::EndpointName;
+use crate::model::text::{EndpointName, SourceName};
 use crate::observe::audit::Entry;
 
 /// Where a reload is asked for. Cloning it is cheap.
@@ -127,26 +127,29 @@ impl Reloads {
 
 #[derive(Serialize)]
 struct Shown {
-    endpoints: ShownEndpoints,
-    /// Keys outside the endpoints that have another value now.
+    endpoints: Named<EndpointName>,
+    sources: Named<SourceName>,
+    /// Keys outside the endpoints and sources that have another value now.
     settings: Vec<&'static str>,
     needs_restart: Vec<&'static str>,
     warnings: Vec<String>,
 }
 
 #[derive(Serialize)]
-struct ShownEndpoints {
-    added: Vec<EndpointName>,
-    changed: Vec<EndpointName>,
-    removed: Vec<EndpointName>,
+struct Named<N> {
+    added: Vec<N>,
+    changed: Vec<N>,
+    removed: Vec<N>,
 }
 
 /// `POST /v1/reload`
 pub(super) async fn reload(api: &Api, act: Option<Entry>) -> Result<Answer, Problem> {
     let Reloaded { changes, warnings } = api.reloads.reload(act).await.map_err(|error| Problem::from(&error))?;
-    let Changes { added, changed, removed, settings, needs_restart } = changes;
-    let endpoints = ShownEndpoints { added, changed, removed };
-    Ok(json(StatusCode::OK, &Shown { endpoints, settings, needs_restart, warnings }))
+    let Changes { added, changed, removed, sources, settings, needs_restart } = changes;
+    let endpoints = Named { added, changed, removed };
+    let SourceChanges { added, changed, removed } = sources;
+    let sources = Named { added, changed, removed };
+    Ok(json(StatusCode::OK, &Shown { endpoints, sources, settings, needs_restart, warnings }))
 }
 
 impl From<&ReloadError> for Problem {

@@ -28,8 +28,8 @@ Examples:
 
 The daemon reads the file that it was started with, and the secret and certificate files that it names. A config with faults \
 is refused as a whole: each fault is printed as `webhookd check` does, and the config in force stays. Deliveries to an endpoint that is \
-gone are kept, and go on when it returns. Certificates count at once, and a changed file is found without this command. `api.listen`, \
-`api.tls` where there was none or is none any more, and `storage.dir` need a restart. Until then the daemon answers at its old address, \
+gone are kept, and go on when it returns. Certificates count at once, and a changed file is found without this command. `api.listen` and \
+`inbound.listen`, their `tls` where there was none or is none any more, `inbound.proxy_protocol`, the first source of all, and `storage.dir` need a restart. Until then the daemon answers at its old address, \
 and this command is to be given that. SIGHUP does the same; what comes of that is in the log. Exit codes: 0 done; 1 refused.";
 
 pub(super) async fn run(args: &ReloadArgs, stage: &mut Stage) -> Outcome {
@@ -65,12 +65,14 @@ fn refused(problem: &Problem) -> Outcome {
 }
 
 fn told(reloaded: &Reloaded) -> Vec<(Tone, String)> {
-    let Reloaded { endpoints, settings, needs_restart, warnings } = reloaded;
-    let listed = [("added", &endpoints.added), ("changed", &endpoints.changed), ("removed", &endpoints.removed)];
-    let mut lines: Vec<_> = listed
-        .iter()
-        .filter(|(_, names)| !names.is_empty())
-        .map(|(what, names)| (Tone::Plain, format!("endpoints {what}: {}", names.join(", "))))
+    let Reloaded { endpoints, sources, settings, needs_restart, warnings } = reloaded;
+    let mut lines: Vec<_> = [("endpoints", endpoints), ("sources", sources)]
+        .into_iter()
+        .flat_map(|(of, names)| {
+            [(of, "added", &names.added), (of, "changed", &names.changed), (of, "removed", &names.removed)]
+        })
+        .filter(|(_, _, names)| !names.is_empty())
+        .map(|(of, what, names)| (Tone::Plain, format!("{of} {what}: {}", names.join(", "))))
         .collect();
     if !settings.is_empty() {
         lines.push((Tone::Plain, format!("settings changed: {}", settings.join(", "))));
@@ -95,12 +97,14 @@ mod tests {
 
     #[test]
     fn what_changed_is_told_and_what_did_not_is_left_out() {
-        let answer = r#"{"endpoints":{"added":["a","b"],"changed":[],"removed":["c"]},"settings":["api.token"],
+        let answer = r#"{"endpoints":{"added":["a","b"],"changed":[],"removed":["c"]},
+            "sources":{"added":[],"changed":["github"],"removed":[]},"settings":["api.token"],
             "needs_restart":["api.listen","storage.dir"],"warnings":["mind this"],"more":1}"#;
         let expected = [
             "reloaded",
             "endpoints added: a, b",
             "endpoints removed: c",
+            "sources changed: github",
             "settings changed: api.token",
             "keeps its old value until webhookd is restarted: api.listen, storage.dir",
             "warning: mind this",

@@ -27,7 +27,9 @@ pub(super) struct AcceptedBatch {
 /// `POST /v1/reload`
 #[derive(Debug, Deserialize)]
 pub(super) struct Reloaded {
-    pub(super) endpoints: ReloadedEndpoints,
+    pub(super) endpoints: ReloadedNames,
+    #[serde(default)]
+    pub(super) sources: ReloadedNames,
     #[serde(default)]
     pub(super) settings: Vec<String>,
     #[serde(default)]
@@ -36,9 +38,9 @@ pub(super) struct Reloaded {
     pub(super) warnings: Vec<String>,
 }
 
-/// The endpoints of a reload.
-#[derive(Debug, Deserialize)]
-pub(super) struct ReloadedEndpoints {
+/// The endpoints, or the sources, of a reload.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct ReloadedNames {
     #[serde(default)]
     pub(super) added: Vec<String>,
     #[serde(default)]

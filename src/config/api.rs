@@ -83,7 +83,13 @@ pub(super) fn read(reading: &mut Reading<'_>, item: Option<&Item<'_>>) -> Api {
     }
 }
 
-fn read_connections(reading: &mut Reading<'_>, table: &Table<'_>, key: &'static str, default: usize) -> usize {
+/// Reads how many connections there may be.
+pub(super) fn read_connections(
+    reading: &mut Reading<'_>,
+    table: &Table<'_>,
+    key: &'static str,
+    default: usize,
+) -> usize {
     let range = 1..=limits::CONNECTIONS_MAX as u64;
     let number = table.get(key).and_then(|item| item.integer(reading, &range));
     number.and_then(|number| usize::try_from(number).ok()).unwrap_or(default)

@@ -1,7 +1,7 @@
 //! What another config changes while a daemon runs, and what it cannot change then.
 //!
-//! The parts of an endpoint are taken apart by name here, so that a key that is added to it is not forgotten: the compiler
-//! asks.
+//! The parts of endpoints and sources are taken apart by name here, so that a key that is added to them is not forgotten: the
+//! compiler asks.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,9 +9,10 @@ use std::sync::Arc;
 use hyper::header::{HeaderName, HeaderValue};
 use subtle::ConstantTimeEq as _;
 
-use super::{Api, Config, Endpoint, EndpointTls, Inbound, ListenerTls, Storage, Token};
-use crate::model::text::EndpointName;
-use crate::signature::sign_alike;
+use super::{Api, Config, Endpoint, EndpointTls, Inbound, ListenerTls, Source, Storage, Token, Verification};
+use crate::model::text::{EndpointName, SourceName};
+use crate::signature::secret::Secret;
+use crate::signature::{sign_alike, verify_alike};
 
 /// What became of a config when another one took its place. Nothing in it is secret.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,19 +23,33 @@ pub struct Changes {
     pub changed: Vec<EndpointName>,
     /// Endpoints that are gone.
     pub removed: Vec<EndpointName>,
-    /// Keys outside the endpoints that have another value now.
+    /// The sources that are other ones.
+    pub sources: SourceChanges,
+    /// Keys outside the endpoints and sources that have another value now.
     pub settings: Vec<&'static str>,
     /// Keys that have another value in the file and keep their old one until a restart.
     pub needs_restart: Vec<&'static str>,
 }
 
+/// What became of the sources.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SourceChanges {
+    /// Those that are new.
+    pub added: Vec<SourceName>,
+    /// Those with other settings or another secret.
+    pub changed: Vec<SourceName>,
+    /// Those that are gone.
+    pub removed: Vec<SourceName>,
+}
+
 impl Changes {
-    /// Whether the value of a key, written in full, is another one, or belongs to an endpoint that is.
+    /// Whether the value of a key, written in full, is another one, or belongs to an endpoint or a source that is.
     #[must_use]
     pub fn touch(&self, key: &str) -> bool {
         let inside = |table: &str| key.strip_prefix(table).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
         self.settings.iter().any(|setting| inside(setting))
             || self.added.iter().chain(&self.changed).any(|name| inside(&format!("endpoint.{name}")))
+            || self.sources.added.iter().chain(&self.sources.changed).any(|name| inside(&format!("source.{name}")))
     }
 
     /// Whether the config is as it was.
@@ -45,20 +60,37 @@ impl Changes {
 }
 
 impl Config {
-    /// The config that is in force once `next` has been loaded in the place of this one, and what it changes.
+    /// [`Config::renewed_while`], where something listens on `[inbound]` if there was a source from the start.
+    #[must_use]
+    pub fn renewed(&self, next: Self) -> (Self, Changes) {
+        self.renewed_while(next, !self.sources.is_empty())
+    }
+
+    /// The config that is in force once `next` has been loaded in the place of this one, and what it changes; `inbound_listens`:
+    /// whether the daemon has a listener for `[inbound]`, which it opens when it starts or not at all.
     ///
-    /// A daemon keeps its listener and its data folder while it runs. And whoever listens where other machines reach it
+    /// A daemon keeps its listeners and its data folder while it runs. And whoever listens where other machines reach it
     /// keeps its tokens where the new config, which is for another listener, has none: else everyone could do everything
     /// until the restart. Other certificates count at once; whether there is TLS at all is part of where a listener is
     /// reached, so it changes with a restart.
     #[must_use]
-    pub fn renewed(&self, next: Self) -> (Self, Changes) {
+    pub fn renewed_while(&self, next: Self, inbound_listens: bool) -> (Self, Changes) {
         let mut changes = Changes::default();
         let Self { api, inbound, storage, endpoints, sources, lapsed, warnings } = next;
         let api = self.api.renewed(api, &mut changes);
-        compare_inbound(self.inbound.as_ref(), inbound.as_ref(), &mut changes);
+        let inbound = if inbound_listens {
+            keep_listening(self.inbound.as_ref(), inbound, &mut changes)
+        } else {
+            compare_unheard(self.inbound.as_ref(), inbound.as_ref(), &mut changes);
+            if !sources.is_empty() {
+                changes.needs_restart.push("inbound");
+            }
+            inbound
+        };
         let storage = self.storage.renewed(storage, &mut changes);
-        compare(&self.endpoints, &endpoints, &mut changes);
+        let Changes { added, changed, removed, sources: named, .. } = &mut changes;
+        (*added, *changed, *removed) = compare(&self.endpoints, &endpoints, Endpoint::is_like);
+        (named.added, named.changed, named.removed) = compare(&self.sources, &sources, Source::is_like);
         (Self { api, inbound, storage, endpoints, sources, lapsed, warnings }, changes)
     }
 }
@@ -82,19 +114,7 @@ impl Api {
         if hosts != self.hosts {
             changes.settings.push("api.hosts");
         }
-        let tls = match (&self.tls, tls) {
-            (Some(_), Some(next)) => {
-                if !same_tls(self.tls.as_ref(), Some(&next)) {
-                    changes.settings.push("api.tls");
-                }
-                Some(next)
-            }
-            (None, None) => None,
-            (now, _) => {
-                changes.needs_restart.push("api.tls");
-                now.clone()
-            }
-        };
+        let tls = renew_tls("api.tls", self.tls.as_ref(), tls, changes);
         if !same_tokens(&self.tokens, &tokens) {
             if tokens.is_empty() && !self.listen.is_local() {
                 changes.needs_restart.push("api.token");
@@ -125,18 +145,72 @@ impl Storage {
     }
 }
 
-/// Nothing listens there yet, so everything about it counts at once.
-fn compare_inbound(now: Option<&Inbound>, next: Option<&Inbound>, changes: &mut Changes) {
+impl Inbound {
+    fn renewed(&self, next: Self, changes: &mut Changes) -> Self {
+        let Self { listen, body_bytes_max, connections_max, connections_per_address_max, proxy_protocol, tls } = next;
+        if listen != self.listen {
+            changes.needs_restart.push("inbound.listen");
+        }
+        let differ = [
+            ("inbound.max_body", body_bytes_max != self.body_bytes_max),
+            ("inbound.max_connections", connections_max != self.connections_max),
+            ("inbound.max_connections_per_address", connections_per_address_max != self.connections_per_address_max),
+        ];
+        changes.settings.extend(differ.iter().filter(|(_, differs)| *differs).map(|(key, _)| *key));
+        // How a connection begins is part of where the listener is reached.
+        if proxy_protocol != self.proxy_protocol {
+            changes.needs_restart.push("inbound.proxy_protocol");
+        }
+        let tls = renew_tls("inbound.tls", self.tls.as_ref(), tls, changes);
+        let (listen, proxy_protocol) = (self.listen.clone(), self.proxy_protocol.clone());
+        Self { listen, body_bytes_max, connections_max, connections_per_address_max, proxy_protocol, tls }
+    }
+}
+
+/// A listener stays as long as the daemon runs, also when the table and all the sources have gone.
+fn keep_listening(now: Option<&Inbound>, next: Option<Inbound>, changes: &mut Changes) -> Option<Inbound> {
+    match (now, next) {
+        (Some(now), Some(next)) => Some(now.renewed(next, changes)),
+        (None, Some(next)) => Some(Inbound::default().renewed(next, changes)),
+        (now, None) => now.cloned(),
+    }
+}
+
+/// Nothing listens there, so everything about it counts at once.
+fn compare_unheard(now: Option<&Inbound>, next: Option<&Inbound>, changes: &mut Changes) {
     let default = Inbound::default();
     let (now, next) = (now.unwrap_or(&default), next.unwrap_or(&default));
-    let Inbound { listen, body_bytes_max, tls, connections_max: _, connections_per_address_max: _, proxy_protocol: _ } =
-        next;
+    let Inbound { listen, body_bytes_max, connections_max, connections_per_address_max, proxy_protocol, tls } = next;
     let differ = [
         ("inbound.listen", *listen != now.listen),
         ("inbound.max_body", *body_bytes_max != now.body_bytes_max),
+        ("inbound.max_connections", *connections_max != now.connections_max),
+        ("inbound.max_connections_per_address", *connections_per_address_max != now.connections_per_address_max),
+        ("inbound.proxy_protocol", *proxy_protocol != now.proxy_protocol),
         ("inbound.tls", !same_tls(now.tls.as_ref(), tls.as_ref())),
     ];
     changes.settings.extend(differ.iter().filter(|(_, differs)| *differs).map(|(key, _)| *key));
+}
+
+fn renew_tls(
+    key: &'static str,
+    now: Option<&Arc<ListenerTls>>,
+    next: Option<Arc<ListenerTls>>,
+    changes: &mut Changes,
+) -> Option<Arc<ListenerTls>> {
+    match (now, next) {
+        (Some(now), Some(next)) => {
+            if !now.is_like(&next) {
+                changes.settings.push(key);
+            }
+            Some(next)
+        }
+        (None, None) => None,
+        (now, _) => {
+            changes.needs_restart.push(key);
+            now.cloned()
+        }
+    }
 }
 
 fn same_tls(now: Option<&Arc<ListenerTls>>, next: Option<&Arc<ListenerTls>>) -> bool {
@@ -147,24 +221,27 @@ fn same_tls(now: Option<&Arc<ListenerTls>>, next: Option<&Arc<ListenerTls>>) -> 
     }
 }
 
-fn compare(
-    now: &BTreeMap<EndpointName, Arc<Endpoint>>,
-    next: &BTreeMap<EndpointName, Arc<Endpoint>>,
-    changes: &mut Changes,
-) {
-    for (name, endpoint) in next {
+/// What was added, changed and removed.
+fn compare<N: Ord + Clone, T>(
+    now: &BTreeMap<N, Arc<T>>,
+    next: &BTreeMap<N, Arc<T>>,
+    alike: fn(&T, &T) -> bool,
+) -> (Vec<N>, Vec<N>, Vec<N>) {
+    let (mut added, mut changed) = (Vec::new(), Vec::new());
+    for (name, one) in next {
         match now.get(name) {
-            None => changes.added.push(name.clone()),
-            Some(before) if !before.is_like(endpoint) => changes.changed.push(name.clone()),
+            None => added.push(name.clone()),
+            Some(before) if !alike(before, one) => changed.push(name.clone()),
             Some(_) => {}
         }
     }
-    changes.removed.extend(now.keys().filter(|name| !next.contains_key(*name)).cloned());
+    let removed = now.keys().filter(|name| !next.contains_key(*name)).cloned().collect();
+    (added, changed, removed)
 }
 
 fn same_tokens(now: &[Token], next: &[Token]) -> bool {
     let same = |one: &Token, other: &Token| {
-        one.name == other.name && one.scope == other.scope && one.secret.ct_eq(other.secret.expose())
+        one.name == other.name && one.scope == other.scope && same_secret(&one.secret, &other.secret)
     };
     now.len() == next.len() && now.iter().zip(next).all(|(one, other)| same(one, other))
 }
@@ -217,6 +294,46 @@ impl Endpoint {
                 _ => false,
             }
     }
+}
+
+impl Source {
+    /// Whether a request to `other` is one to this source in every respect. Secrets are compared in constant time.
+    #[must_use]
+    pub fn is_like(&self, other: &Self) -> bool {
+        let Self {
+            name,
+            verify,
+            event_type,
+            dedup,
+            key,
+            allow_networks,
+            trusted_proxies,
+            respond,
+            rate_limit,
+            public_url,
+            verify_token,
+        } = self;
+        let same_verification = match (verify, &other.verify) {
+            (Verification::Unverified, Verification::Unverified) => true,
+            (Verification::Schemes(one), Verification::Schemes(other)) => verify_alike(one, other),
+            _ => false,
+        };
+        let same_token = match (verify_token, &other.verify_token) {
+            (None, None) => true,
+            (Some(one), Some(other)) => same_secret(one, other),
+            _ => false,
+        };
+        same_verification
+            && same_token
+            && (name, public_url) == (&other.name, &other.public_url)
+            && (event_type, dedup, key) == (&other.event_type, &other.dedup, &other.key)
+            && (allow_networks, trusted_proxies) == (&other.allow_networks, &other.trusted_proxies)
+            && (respond, rate_limit) == (&other.respond, &other.rate_limit)
+    }
+}
+
+fn same_secret(one: &Secret, other: &Secret) -> bool {
+    one.ct_eq(other.expose())
 }
 
 /// The values may hold credentials.

@@ -1,10 +1,9 @@
 //! What `[delivery]` sets for every endpoint and each `[endpoint.*]` may override.
 
-use std::net::IpAddr;
-
 use ipnet::IpNet;
 
-use super::reader::{Item, Reading, Table, shown};
+use super::networks;
+use super::reader::{Item, Reading, Table};
 use crate::limits;
 use crate::policy::retry::RetryPolicy;
 
@@ -44,7 +43,7 @@ pub(super) fn read(reading: &mut Reading<'_>, table: &Table<'_>, base: &Delivery
     let jitter = table.get("jitter").and_then(|item| item.number(reading, &(0.0..=1.0)));
     let hints = 0..=limits::RETRY_WAIT_MS_MAX;
     let retry_after_ms_max = table.duration_ms(reading, "max_retry_after", &hints, base.retry.retry_after_ms_max);
-    let allow_networks = table.get("allow_networks").and_then(|item| read_networks(reading, &item));
+    let allow_networks = table.get("allow_networks").and_then(|item| networks::read(reading, &item));
     let responses = 0..=limits::RESPONSE_LOG_BYTES_MAX as u64;
     let response_bytes = table.get("log_response_bytes").and_then(|item| item.size_bytes(reading, &responses));
     Delivery {
@@ -65,33 +64,6 @@ fn read_waits(reading: &mut Reading<'_>, item: &Item<'_>) -> Option<Vec<u64>> {
     let items = item.list(reading, what, limits::RETRY_WAITS_MAX)?;
     let range = 1..=limits::RETRY_WAIT_MS_MAX;
     Some(items.iter().filter_map(|item| item.duration_ms(reading, &range)).collect())
-}
-
-fn read_networks(reading: &mut Reading<'_>, item: &Item<'_>) -> Option<Vec<IpNet>> {
-    let what = "a list of networks such as [\"10.1.0.0/16\", \"::1\"]";
-    let items = item.list(reading, what, limits::ALLOW_NETWORKS_MAX)?;
-    Some(items.iter().filter_map(|item| read_network(reading, item)).collect())
-}
-
-fn read_network(reading: &mut Reading<'_>, item: &Item<'_>) -> Option<IpNet> {
-    let what = "a network such as \"10.1.0.0/16\", or an address";
-    let text = item.text(reading, what)?;
-    if let Ok(addr) = text.parse::<IpAddr>() {
-        return Some(IpNet::from(addr));
-    }
-    let Ok(network) = text.parse::<IpNet>() else {
-        reading.expected(item, what);
-        return None;
-    };
-    if network.trunc() != network {
-        let (found, network) = (shown(text), network.trunc());
-        reading.error(
-            item,
-            format!("{found} names an address inside a network; write \"{network}\" for the whole network"),
-        );
-        return None;
-    }
-    Some(network)
 }
 
 #[cfg(test)]

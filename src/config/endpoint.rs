@@ -8,9 +8,9 @@ use hyper::Uri;
 use url::{Host, Url};
 
 use super::delivery::{self, Delivery};
-use super::keys::{BREAKER, ENDPOINT, RATE_LIMIT};
+use super::keys::{BREAKER, ENDPOINT};
 use super::reader::{Item, Reading, Table, named};
-use super::{Endpoint, Format, headers, signing, tls, units};
+use super::{Endpoint, Format, headers, rates, signing, tls};
 use crate::limits;
 use crate::model::text::EndpointName;
 use crate::policy::breaker::BreakerRules;
@@ -116,7 +116,7 @@ fn read(
             "it needs order = \"key\" or \"strict\": without an order nothing waits behind a dead delivery",
         );
     }
-    let rate_limit = table.get("rate_limit").and_then(|item| read_rate_limit(reading, &item));
+    let rate_limit = table.get("rate_limit").and_then(|item| rates::read(reading, &item, RateLimit::smooth));
     let breaker = table.get("breaker").map_or(Some(BREAKER_DEFAULT), |item| read_breaker(reading, &item));
     let disable_after_ms = read_disable_after(reading, &table);
     Some(Endpoint {
@@ -231,38 +231,6 @@ fn read_permanent(reading: &mut Reading<'_>, item: &Item<'_>) -> Vec<u16> {
     statuses.sort_unstable();
     statuses.dedup();
     statuses
-}
-
-fn read_rate_limit(reading: &mut Reading<'_>, item: &Item<'_>) -> Option<RateLimit> {
-    if item.value.is_table() {
-        let table = Table::open(reading, item, &RATE_LIMIT)?;
-        let bursts = 1..=u64::from(limits::RATE_COUNT_MAX);
-        let burst = table.get("burst").and_then(|item| item.integer(reading, &bursts));
-        let Some(rate) = table.get("rate") else {
-            table.error(reading, "rate", "missing; write rate = \"100/s\"");
-            return None;
-        };
-        let rate = read_rate(reading, &rate)?;
-        let burst = burst.and_then(|burst| u32::try_from(burst).ok()).unwrap_or(rate.burst);
-        return Some(RateLimit { burst, ..rate });
-    }
-    read_rate(reading, item)
-}
-
-fn read_rate(reading: &mut Reading<'_>, item: &Item<'_>) -> Option<RateLimit> {
-    let what = "a rate such as \"100/s\", \"600/m\" or \"1000/h\"";
-    let text = item.text(reading, what)?;
-    match units::parse_rate(text) {
-        Ok((count, per_ms)) if (1..=limits::RATE_COUNT_MAX).contains(&count) => Some(RateLimit::smooth(count, per_ms)),
-        Ok(_) => {
-            reading.expected(item, &format!("a rate of 1 to {} attempts", limits::RATE_COUNT_MAX));
-            None
-        }
-        Err(_) => {
-            reading.expected(item, what);
-            None
-        }
-    }
 }
 
 fn read_breaker(reading: &mut Reading<'_>, item: &Item<'_>) -> Option<BreakerRules> {

@@ -2,10 +2,10 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use super::api::read_listen;
+use super::api::{read_connections, read_listen};
 use super::keys::{INBOUND, INBOUND_TLS};
 use super::reader::{Item, Reading, Table};
-use super::{Api, Inbound, Listen, Proxies, tls};
+use super::{Api, Inbound, Listen, Proxies, proxies, tls};
 use crate::limits;
 
 impl Default for Inbound {
@@ -22,23 +22,60 @@ impl Default for Inbound {
     }
 }
 
-/// Reads `[inbound]`, which stands beside `api`.
-pub(super) fn read(reading: &mut Reading<'_>, item: &Item<'_>, api: &Api) -> Option<Inbound> {
-    let table = Table::open(reading, item, &INBOUND)?;
-    let default = Inbound::default();
-    let listen_item = table.get("listen");
-    let listen = listen_item.as_ref().and_then(|item| read_listen(reading, item)).unwrap_or(default.listen.clone());
-    let bodies = limits::KIB as u64..=limits::MAX_BODY_BYTES_MAX as u64;
-    let body_bytes = table.size_bytes(reading, "max_body", &bodies, default.body_bytes_max as u64);
-    let tls_item = table.get("tls");
-    let tls = tls_item.as_ref().and_then(|item| tls::read_listener(reading, item, &INBOUND_TLS, &listen));
-    let any_port = matches!(listen, Listen::Tcp(address) if address.port() == 0);
-    if listen == api.listen && !any_port {
+/// Reads `[inbound]`, which stands beside `api` and is there for `sources`. `None`: there is neither such a table nor a source.
+pub(super) fn read(
+    reading: &mut Reading<'_>,
+    item: Option<&Item<'_>>,
+    sources: Option<&Item<'_>>,
+    api: &Api,
+) -> Option<Inbound> {
+    let sources = sources.filter(|item| item.value.as_table().is_some_and(|names| !names.is_empty()));
+    let table = item.and_then(|item| Some((Table::open(reading, item, &INBOUND)?, item)));
+    let Some((table, item)) = table else {
+        let inbound = sources.map(|_| Inbound::default())?;
+        if let Some(item) = sources.filter(|_| meet(&inbound.listen, &api.listen)) {
+            let message = format!(
+                "what is posted to a source comes in at {} by default, where [api] listens; give [inbound] a `listen` of its own",
+                inbound.listen
+            );
+            reading.error(item, message);
+        }
+        return Some(inbound);
+    };
+    let inbound = read_table(reading, &table);
+    if meet(&inbound.listen, &api.listen) {
         reading.error(
-            listen_item.as_ref().unwrap_or(item),
+            table.get("listen").as_ref().unwrap_or(item),
             "[api] listens at this address; give [inbound] one of its own, for it is what others may reach",
         );
     }
-    let body_bytes_max = usize::try_from(body_bytes).unwrap_or(default.body_bytes_max);
-    Some(Inbound { listen, body_bytes_max, tls, ..default })
+    if sources.is_none() {
+        reading.warn(item, "no source posts to it: nothing is taken there until there is a [source.NAME]");
+    }
+    Some(inbound)
+}
+
+fn read_table(reading: &mut Reading<'_>, table: &Table<'_>) -> Inbound {
+    let default = Inbound::default();
+    let listen = table.get("listen").and_then(|item| read_listen(reading, &item)).unwrap_or(default.listen);
+    let bodies = limits::KIB as u64..=limits::MAX_BODY_BYTES_MAX as u64;
+    let body_bytes = table.size_bytes(reading, "max_body", &bodies, default.body_bytes_max as u64);
+    let mut connections = |key, default| read_connections(reading, table, key, default);
+    let connections_max = connections("max_connections", default.connections_max);
+    let connections_per_address_max = connections("max_connections_per_address", default.connections_per_address_max);
+    let proxy_protocol = table.get("proxy_protocol").map(|item| proxies::read(reading, &item)).unwrap_or_default();
+    let tls = table.get("tls").and_then(|item| tls::read_listener(reading, &item, &INBOUND_TLS, &listen));
+    Inbound {
+        listen,
+        body_bytes_max: usize::try_from(body_bytes).unwrap_or(default.body_bytes_max),
+        connections_max,
+        connections_per_address_max,
+        proxy_protocol,
+        tls,
+    }
+}
+
+/// Whether two listeners would want the same place; a port that is still to be chosen is never the same.
+fn meet(one: &Listen, other: &Listen) -> bool {
+    one == other && !matches!(one, Listen::Tcp(address) if address.port() == 0)
 }

@@ -117,6 +117,7 @@ pub(super) static SIGN: Keys = Keys {
 
 pub(super) static BREAKER: Keys = Keys { at: "endpoint.*.breaker", names: &["failures", "cooldown", "max_cooldown"] };
 
+/// The same for a source.
 pub(super) static RATE_LIMIT: Keys = Keys { at: "endpoint.*.rate_limit", names: &["rate", "burst"] };
 
 pub(super) static ENDPOINT_TLS: Keys = Keys { at: "endpoint.*.tls", names: &["ca", "cert", "key"] };
@@ -163,12 +164,17 @@ impl Keys {
         if let Some((_, name)) = near {
             return format!("unknown key; did you mean {name}?");
         }
-        let elsewhere: Vec<&str> = ALL
+        let mut elsewhere: Vec<&str> = ALL
             .iter()
             .filter(|keys| keys.names.contains(&key))
             .map(|keys| keys.at)
             .filter(|at| !at.is_empty())
             .collect();
+        // What belongs nearby was more likely meant.
+        let kin = |at: &str| self.at.split('.').next() == at.split('.').next();
+        if elsewhere.iter().any(|at| kin(at)) {
+            elsewhere.retain(|at| kin(at));
+        }
         if !elsewhere.is_empty() {
             let tables: Vec<String> = elsewhere.iter().map(|at| format!("[{at}]")).collect();
             return format!("unknown key; {key} belongs in {}", tables.join(" or "));
@@ -193,6 +199,8 @@ mod tests {
     fn a_key_in_the_wrong_table_is_told_where_it_belongs() {
         assert_eq!(API.advice("timeout"), "unknown key; timeout belongs in [delivery] or [endpoint.*]");
         assert_eq!(ROOT.advice("listen"), "unknown key; listen belongs in [api] or [inbound]");
+        assert_eq!(SOURCE.advice("secret"), "unknown key; secret belongs in [source.*.verify]");
+        assert_eq!(SIGN.advice("secret"), "unknown key; secret belongs in [endpoint.*]");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::delivery::{self, Delivery};
 use super::error::{ConfigError, ConfigErrors};
 use super::keys::{DELIVERY, ROOT};
 use super::reader::{EnvLookup, Item, Reading, Table};
-use super::{Config, Inbound, api, endpoint, inbound, source, storage};
+use super::{Config, api, endpoint, inbound, source, storage};
 use crate::clock::{SystemClock, UnixMs};
 use crate::limits;
 
@@ -121,9 +121,10 @@ fn read_file(path: &Path) -> std::io::Result<Zeroizing<Vec<u8>>> {
 fn read(reading: &mut Reading<'_>, document: &DeTable<'_>) -> Config {
     let root = Table::root(reading, document, &ROOT);
     let api = api::read(reading, root.get("api").as_ref());
-    let sources = root.get("source").map(|item| source::read_all(reading, &item)).unwrap_or_default();
-    let inbound = root.get("inbound").and_then(|item| inbound::read(reading, &item, &api));
-    let inbound = inbound.or_else(|| (!sources.is_empty()).then(Inbound::default));
+    let source_item = root.get("source");
+    let inbound = inbound::read(reading, root.get("inbound").as_ref(), source_item.as_ref(), &api);
+    let at = inbound.clone().unwrap_or_default();
+    let sources = source_item.map(|item| source::read_all(reading, &item, &at)).unwrap_or_default();
     let storage = storage::read(reading, root.get("storage").as_ref());
     let delivery = read_delivery(reading, root.get("delivery"));
     let endpoints = root.get("endpoint").map(|item| endpoint::read_all(reading, &item, &delivery)).unwrap_or_default();

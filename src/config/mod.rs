@@ -13,7 +13,9 @@
 //! | `load` | a file to a [`Config`] |
 //! | `reader`, `keys`, `units`, `error` | typed reading with places; known keys; quantities; the faults |
 //! | `api`, `inbound`, `storage`, `delivery`, `endpoint`, `source` | one table each |
-//! | `headers`, `hosts`, `signing`, `pick`, `tls/`, `secrets` | parts of these |
+//! | `scheme`, `signing`, `verifying`, `secrets` | signature schemes and their secrets, both ways |
+//! | `pick`, `presets`, `respond` | what is read from a third party's request, and what it is answered |
+//! | `headers`, `hosts`, `networks`, `proxies`, `rates`, `tls/` | parts of several |
 //! | `summary` | a config in a few lines |
 //! | `debug` | an endpoint as `Debug` shows it |
 //! | `change` | what another config changes while a daemon runs, and what it cannot |
@@ -29,8 +31,14 @@ mod hosts;
 mod inbound;
 mod keys;
 mod load;
+mod networks;
 mod pick;
+mod presets;
+mod proxies;
+mod rates;
 mod reader;
+mod respond;
+mod scheme;
 mod secrets;
 mod signing;
 mod source;
@@ -38,6 +46,7 @@ mod storage;
 mod summary;
 mod tls;
 pub mod units;
+mod verifying;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -49,7 +58,7 @@ use hyper::StatusCode;
 use hyper::header::{HeaderName, HeaderValue};
 use ipnet::IpNet;
 
-pub use self::change::Changes;
+pub use self::change::{Changes, SourceChanges};
 pub use self::delivery::Delivery;
 pub use self::error::{ConfigError, ConfigErrors};
 pub use self::hosts::HostName;

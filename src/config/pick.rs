@@ -2,8 +2,16 @@
 
 use std::fmt;
 
-use hyper::header::HeaderName;
+use hyper::header::{AUTHORIZATION, COOKIE, HeaderName, PROXY_AUTHORIZATION};
 use thiserror::Error;
+use toml::de::DeValue;
+
+use super::keys::PICK;
+use super::reader::{Item, Reading, Table, shown};
+use crate::limits;
+
+/// Headers that carry credentials; what is read from a request is shown.
+const CREDENTIALS: [HeaderName; 3] = [AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION];
 
 /// A place in a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +61,84 @@ impl JsonPointer {
     pub fn steps(&self) -> &[Box<str>] {
         &self.steps
     }
+}
+
+/// Reads one place or a list of places; `carrier` is the header that carries the source's secret itself.
+pub(super) fn read(reading: &mut Reading<'_>, item: &Item<'_>, carrier: Option<&HeaderName>) -> Vec<Pick> {
+    let items = match item.value {
+        DeValue::Table(_) => vec![item.clone()],
+        DeValue::Array(_) => item.list(reading, "a list of places", limits::PICKS_MAX).unwrap_or_default(),
+        _ => {
+            let what = "a place such as { header = \"x-event\" } or { json = \"/type\" }, or a list of places";
+            reading.expected_unseen(item, what);
+            return Vec::new();
+        }
+    };
+    items.iter().filter_map(|item| read_one(reading, item, carrier)).collect()
+}
+
+fn read_one(reading: &mut Reading<'_>, item: &Item<'_>, carrier: Option<&HeaderName>) -> Option<Pick> {
+    let table = Table::open(reading, item, &PICK)?;
+    let places = [table.get("header"), table.get("json"), table.get("form")];
+    let given = places.iter().flatten().count();
+    let [header, json, form] = places;
+    let header = header.map(|item| read_header(reading, &item, carrier));
+    let json = json.map(|item| read_pointer(reading, &item));
+    let form = form.map(|item| read_field(reading, &item));
+    if given != 1 {
+        let found = if given == 0 { "none of these keys" } else { "several" };
+        reading.error(
+            item,
+            format!(
+                "expected one place, {{ header = \"…\" }}, {{ json = \"/…\" }} or {{ form = \"…\" }}, found {found}"
+            ),
+        );
+        return None;
+    }
+    header.or(json).or(form)?
+}
+
+fn read_header(reading: &mut Reading<'_>, item: &Item<'_>, carrier: Option<&HeaderName>) -> Option<Pick> {
+    let text = item.text(reading, "the name of a header")?;
+    let Ok(name) = HeaderName::from_bytes(text.as_bytes()) else {
+        reading.error(item, format!("{} is no header name; write one such as \"x-event\"", shown(text)));
+        return None;
+    };
+    if CREDENTIALS.contains(&name) || carrier == Some(&name) {
+        let name = name.as_str();
+        reading.error(
+            item,
+            format!("the header {name} carries a secret, and what is read here is shown; choose another place"),
+        );
+        return None;
+    }
+    Some(Pick::Header(name))
+}
+
+fn read_pointer(reading: &mut Reading<'_>, item: &Item<'_>) -> Option<Pick> {
+    let text = item.text(reading, "a JSON pointer such as \"/type\"")?;
+    let fault = match JsonPointer::parse(text) {
+        _ if text.is_empty() => {
+            "the empty pointer stands for the whole body; name a field, as \"/type\" does".to_owned()
+        }
+        _ if text.len() > limits::PICK_BYTES_MAX => {
+            format!("the pointer has {} bytes, at most {} are allowed", text.len(), limits::PICK_BYTES_MAX)
+        }
+        Ok(pointer) => return Some(Pick::Json(pointer)),
+        Err(reason) => format!("the JSON pointer {} {reason}", shown(text)),
+    };
+    reading.error(item, fault);
+    None
+}
+
+fn read_field(reading: &mut Reading<'_>, item: &Item<'_>) -> Option<Pick> {
+    let text = item.text(reading, "the name of a form's field")?;
+    if text.is_empty() || text.len() > limits::PICK_BYTES_MAX {
+        let max = limits::PICK_BYTES_MAX;
+        reading.error(item, format!("expected the name of a form's field, of 1 to {max} bytes, found {}", text.len()));
+        return None;
+    }
+    Some(Pick::Form(text.into()))
 }
 
 fn unescape(step: &str) -> Option<Box<str>> {

@@ -1,7 +1,8 @@
 //! A config in a few lines, for `check`.
 
 use super::units::{show_duration_ms, show_size_bytes};
-use super::{Api, Config, Durability, Inbound, Listen, ListenerTls};
+use super::{Api, Config, Durability, Inbound, Listen, ListenerTls, Source, Verification};
+use crate::signature::SchemeKind;
 
 impl Config {
     /// What the config says, in a few lines without secrets; URLs are shortened to scheme and host, since their paths
@@ -12,7 +13,9 @@ impl Config {
         let mut lines = vec![format!("listens on {}{tls}, {}", self.api.address(), self.tokens_in_words())];
         if let Some(inbound) = &self.inbound {
             let tls = tls_in_words(inbound.tls.as_deref());
-            lines.push(format!("would take inbound webhooks on {}{tls}", inbound.address()));
+            let takes = if self.sources.is_empty() { "would take" } else { "takes" };
+            lines.push(format!("{takes} webhooks of others on {}{tls}", inbound.address()));
+            lines.extend(self.sources.values().map(|source| format!("  {}", source.in_words())));
         }
         let storage = &self.storage;
         let durability = match storage.durability {
@@ -56,6 +59,22 @@ impl Api {
     #[must_use]
     pub fn address(&self) -> String {
         with_scheme(&self.listen, self.tls.is_some())
+    }
+}
+
+impl Source {
+    /// Where it is posted to and how that is verified.
+    fn in_words(&self) -> String {
+        let verified = match &self.verify {
+            Verification::Unverified if self.allow_networks.is_empty() => "NOT VERIFIED: anybody may post".to_owned(),
+            Verification::Unverified => "NOT VERIFIED: anybody of its allow_networks may post".to_owned(),
+            Verification::Schemes(schemes) => {
+                let scheme = self.verify.kind().map_or("", SchemeKind::as_str);
+                let secrets = if schemes.len() == 1 { "secret" } else { "secrets" };
+                format!("verified by {scheme} with {} {secrets}", schemes.len())
+            }
+        };
+        format!("{name}: POST /in/{name}, {verified}", name = self.name)
     }
 }
 

@@ -49,6 +49,7 @@ use crate::policy::answer::Verdict;
 pub use self::body::CLOUD_SOURCE;
 pub use self::courier::{CourierError, HttpCourier, Prepared};
 pub use self::guard::OwnListeners;
+pub use self::request::belongs_to_connection;
 pub use self::tls::usual_roots;
 
 /// What is to be tried.

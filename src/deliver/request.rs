@@ -113,7 +113,8 @@ impl Template {
 
 /// Headers that speak about one connection or one message's framing (RFC 9110 section 7.6.1) and are never passed on;
 /// hyper writes those that this connection needs.
-fn belongs_to_connection(name: &HeaderName) -> bool {
+#[must_use]
+pub fn belongs_to_connection(name: &HeaderName) -> bool {
     matches!(
         *name,
         header::CONNECTION

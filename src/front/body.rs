@@ -163,7 +163,7 @@ fn refuse_encoded(headers: &HeaderMap) -> Result<(), Problem> {
 }
 
 fn too_large(bytes_max: usize) -> Problem {
-    let detail = format!("the body has more than the {bytes_max} bytes that [api] max_body allows");
+    let detail = format!("the body has more than the {bytes_max} bytes that max_body allows");
     Problem::new(ProblemKind::BodyTooLarge, detail)
 }
 

@@ -75,6 +75,8 @@ kinds! {
     SignatureRefused = "signature-refused" UNAUTHORIZED "The request could not be verified",
     /// The client's address is not among those that may post to the source.
     AddressRefused = "address-refused" FORBIDDEN "This address may not post here",
+    /// A request for a `hub.challenge` does not show the source's `verify_token`.
+    ChallengeRefused = "challenge-refused" FORBIDDEN "The challenge is not answered",
     /// More requests came than the source's `rate_limit` allows.
     TooManyRequests = "too-many-requests" TOO_MANY_REQUESTS "Too many requests",
     /// A web page of another origin sent the request.

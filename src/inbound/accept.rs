@@ -6,85 +6,117 @@ use std::time::Instant;
 use bytes::Bytes;
 use hyper::Request;
 use hyper::body::Body as HttpBody;
-use hyper::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, HOST, HeaderMap, TRANSFER_ENCODING};
-use sha2::{Digest, Sha256};
+use hyper::header::{CONTENT_TYPE, HeaderMap};
 
-use super::Inbound;
-use super::pick::pick;
-use crate::config::{Source, Verification};
+use super::pick::{Looked, Picked};
+use super::refused::Refused;
+use super::served::Served;
+use super::{Inbound, handshake, kept, names, verify};
+use crate::clock::UnixMs;
+use crate::config::Respond;
 use crate::front::answer::{Answer, with_body};
-use crate::front::body;
+use crate::front::body::{self, Body};
 use crate::front::problem::{Problem, ProblemKind};
 use crate::intake::content::{self, UNKNOWN};
 use crate::intake::tally::{EventsAccepted, Via};
-use crate::model::event::{Event, Fingerprint, KeptHeader, NewEvent, new_id};
-use crate::model::text::{EventType, IdempotencyKey};
-use crate::signature::{Received, verify};
+use crate::model::event::{Event, NewEvent, new_id};
+use crate::observe::inbound::{EventTaken, KeyTaken, TypeMissing};
+use crate::outbox::{AcceptError, Accepted};
 
 /// Takes one request.
-pub(super) async fn accept<B>(inbound: &Inbound, source: &Source, request: Request<B>) -> Result<Answer, Problem>
+pub(super) async fn accept<B>(inbound: &Inbound, served: &Served, request: Request<B>) -> Result<Answer, Refused>
 where
     B: HttpBody<Data = Bytes> + Unpin,
 {
+    let Served { source, places, pace } = served;
     let (head, body) = request.into_parts();
     let body = body::read(&head.headers, body, inbound.body_bytes_max, &inbound.holdings).await?;
     let started = Instant::now();
     let now = inbound.clock.wall();
-    if let Verification::Schemes(schemes) = &source.verify {
-        let received = Received { headers: &head.headers, body: body.bytes(), now_secs: now.secs(), url: None };
-        verify(schemes, &received)
-            .map_err(|_| Problem::new(ProblemKind::SignatureRefused, "the request could not be verified"))?;
+    verify::check(source, &head, body.bytes(), now, inbound.tls)?;
+    if let Some(pace) = pace {
+        pace.take(inbound.clock.mono())?;
     }
-    let word = pick(&source.event_type, &head.headers, body.bytes()).unwrap_or_else(|| "event".to_owned());
-    let event_type = EventType::parse(&format!("{}.{word}", source.name))
-        .map_err(|error| Problem::new(ProblemKind::InvalidField, error.to_string()))?;
-    let dedup = pick(&source.dedup, &head.headers, body.bytes());
-    let key = dedup.and_then(|id| IdempotencyKey::parse(&format!("in/{}/{id}", source.name)).ok());
-    let content_type = content::content_type(&head.headers)?.unwrap_or_else(|| UNKNOWN.into());
+    let looked = Looked::at(&head.headers, body.bytes());
+    if let Some(challenge) = places.challenge(&looked) {
+        return Ok(handshake::text(challenge));
+    }
+    let picked = places.pick(&looked);
+    let new = event(inbound, served, &head.headers, picked, &body, now)?;
+    let accepted = store(inbound, served, new).await?;
+    let took = started.elapsed();
+    let duplicates = usize::from(accepted.duplicate);
+    EventsAccepted { via: Via::Inbound, stored: 1 - duplicates, duplicates, took }.tell(&inbound.metrics);
+    EventTaken { source: &source.name, duplicate: accepted.duplicate, took }.tell(&inbound.metrics);
+    Ok(acknowledgement(&source.respond))
+}
+
+/// The event of a request.
+fn event(
+    inbound: &Inbound,
+    served: &Served,
+    headers: &HeaderMap,
+    picked: Picked,
+    body: &Body,
+    now: UnixMs,
+) -> Result<NewEvent, Problem> {
+    let source = &served.source.name;
+    let word = match &picked.event_type {
+        Some(word) => word,
+        None if served.places.name_a_type() => names::UNKNOWN,
+        None => names::EVENT,
+    };
+    let event_type = names::event_type(source, word);
+    if picked.event_type.is_none() && served.places.name_a_type() {
+        TypeMissing { source, event_type: &event_type }.tell(&inbound.lines);
+    }
+    let idempotency_key = picked.id.map(|id| names::idempotency_key(source, &id));
+    // Nothing is refused for its content type: the vendor would not send it in another one.
+    let content_type = content::content_type(headers).ok().flatten().unwrap_or_else(|| UNKNOWN.into());
+    let no_id = || Problem::new(ProblemKind::Busy, "the system gave no randomness for an id; try again");
     let event = Event {
-        id: new_id(now).ok_or_else(|| Problem::new(ProblemKind::Busy, "no randomness"))?,
-        key: None,
+        id: new_id(now).ok_or_else(no_id)?,
+        key: picked.key.map(|key| names::ordering_key(&key)),
         at: now,
         timestamp: None,
         deliver_at: None,
-        content: content::content(content_type, &body),
-        traceparent: content::traceparent(&head.headers),
+        content: content::content(content_type, body),
+        traceparent: content::traceparent(headers),
         cloud_attributes: None,
-        headers: kept(&head.headers),
+        headers: kept::kept(headers),
         event_type,
     };
-    let targets = inbound.targets.taking(event.event_type.as_str());
-    let new = NewEvent {
+    Ok(NewEvent {
+        targets: inbound.targets.taking(event.event_type.as_str()),
         event: Arc::new(event),
         id_given: false,
-        fingerprint: fingerprint(source, key.as_ref()),
-        idempotency_key: key,
-        targets,
+        fingerprint: names::fingerprint(source, idempotency_key.as_ref()),
+        idempotency_key,
+    })
+}
+
+/// Stores an event. A producer of the API can have used its key for another one; that must not cost the third party's event, so
+/// it is stored without.
+async fn store(inbound: &Inbound, served: &Served, new: NewEvent) -> Result<Accepted, Refused> {
+    let outbox = &inbound.readiness.core_to_change()?.outbox;
+    let without_key = new.idempotency_key.is_some().then(|| NewEvent { idempotency_key: None, ..new.clone() });
+    let mut accepted = match (outbox.accept(vec![new]).await, without_key) {
+        (Err(AcceptError::Conflict { .. }), Some(without_key)) => {
+            KeyTaken { source: &served.source.name }.tell(&inbound.lines);
+            outbox.accept(vec![without_key]).await?
+        }
+        (accepted, _) => accepted?,
     };
-    let accepted = inbound.readiness.core()?.outbox.accept(vec![new]).await?;
-    let duplicates = accepted.iter().filter(|one| one.duplicate).count();
-    let stored = accepted.len() - duplicates;
-    EventsAccepted { via: Via::Inbound, stored, duplicates, took: started.elapsed() }.tell(&inbound.metrics);
-    Ok(with_body(source.respond.status, "text/plain; charset=utf-8", source.respond.body.clone()))
+    Ok(accepted.pop().expect("the outbox answers for each event that it was given"))
 }
 
-/// The same for every request under one id, whatever else it says: the third party's word counts.
-fn fingerprint(source: &Source, key: Option<&IdempotencyKey>) -> Fingerprint {
-    let mut hash = Sha256::new_with_prefix(b"inbound\0");
-    hash.update(source.name.as_str());
-    hash.update([0]);
-    hash.update(key.map_or("", IdempotencyKey::as_str));
-    let digest: [u8; 32] = hash.finalize().into();
-    let mut first = [0; 16];
-    first.copy_from_slice(&digest[..16]);
-    Fingerprint(first)
-}
-
-fn kept(headers: &HeaderMap) -> Vec<KeptHeader> {
-    let dropped = [AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, HOST, TRANSFER_ENCODING];
-    headers
-        .iter()
-        .filter(|(name, _)| !dropped.contains(name))
-        .map(|(name, value)| KeptHeader { name: name.as_str().into(), value: value.as_bytes().into() })
-        .collect()
+/// What the third party gets once its event is durable.
+fn acknowledgement(respond: &Respond) -> Answer {
+    let mut answer = with_body(respond.status, "text/plain; charset=utf-8", respond.body.clone());
+    if let Some(content_type) = &respond.content_type {
+        answer.headers_mut().insert(CONTENT_TYPE, content_type.clone());
+    } else if respond.body.is_empty() {
+        answer.headers_mut().remove(CONTENT_TYPE);
+    }
+    answer
 }

@@ -73,4 +73,17 @@ impl Readiness {
         let opening = || Problem::new(ProblemKind::NotReady, "webhookd opens its storage").retry_after_s(2);
         self.core.get().ok_or_else(opening)
     }
+
+    /// The same for whoever wants something written. A full storage does not stop it here: the outbox knows best when there is
+    /// room again.
+    ///
+    /// # Errors
+    /// 503 until the storage is open, and from when the daemon stops.
+    pub fn core_to_change(&self) -> Result<&Core, Problem> {
+        let core = self.core()?;
+        if self.draining.load(Ordering::Relaxed) {
+            return Err(Problem::new(ProblemKind::NotReady, "webhookd is stopping").retry_after_s(5));
+        }
+        Ok(core)
+    }
 }

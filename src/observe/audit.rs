@@ -17,21 +17,17 @@
 //! No line holds a token's value, a query or a body. What a client typed is cut and escaped, so that it forges no line.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
 
-use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::Metrics;
-use crate::clock::{MonoMs, SharedClock};
+use super::flood::{Flood, Turn};
+use crate::clock::SharedClock;
 use crate::limits;
 
 /// The target of every line; the log's filter lets it pass.
 pub const TARGET: &str = "webhookd::audit";
-
-/// How long refusals are counted before those that were not told are, in milliseconds.
-const WINDOW_MS: u64 = 1000;
 
 /// What somebody did, or wanted to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,45 +122,15 @@ pub struct Refusal<'a> {
 /// Where audit lines are written. One for each daemon.
 #[derive(Debug)]
 pub struct Trail {
-    clock: SharedClock,
     metrics: Arc<Metrics>,
-    window: Mutex<Window>,
-    /// Some refusals were not told.
-    held_back: Notify,
-}
-
-/// The refusals of a second.
-#[derive(Debug)]
-struct Window {
-    since: MonoMs,
-    told: u32,
-    held_back: u64,
-}
-
-impl Window {
-    /// Whether one more is told, and how many of the second before were not.
-    fn take(&mut self, now: MonoMs) -> (bool, u64) {
-        let mut owed = 0;
-        if now.since(self.since) >= WINDOW_MS {
-            owed = self.held_back;
-            *self = Self { since: now, told: 0, held_back: 0 };
-        }
-        let tells = self.told < limits::AUDIT_REFUSALS_PER_SECOND_MAX;
-        if tells {
-            self.told += 1;
-        } else {
-            self.held_back += 1;
-        }
-        (tells, owed)
-    }
+    refusals: Flood,
 }
 
 impl Trail {
     /// A new one.
     #[must_use]
     pub fn shared(clock: SharedClock, metrics: Arc<Metrics>) -> Arc<Self> {
-        let window = Mutex::new(Window { since: clock.mono(), told: 0, held_back: 0 });
-        Arc::new(Self { clock, metrics, window, held_back: Notify::new() })
+        Arc::new(Self { metrics, refusals: Flood::new(clock, limits::AUDIT_REFUSALS_PER_SECOND_MAX) })
     }
 
     /// Somebody who may do it begins to. `object` is as the client wrote it.
@@ -177,12 +143,10 @@ impl Trail {
 
     /// Somebody was turned away.
     pub fn refuse(&self, refusal: &Refusal<'_>) {
-        let now = self.clock.mono();
-        let (tells, owed) = self.window.lock().unwrap_or_else(PoisonError::into_inner).take(now);
-        self.tell_rest(owed);
+        let Turn { tells, owed } = self.refusals.happened();
+        tell_rest(owed);
         if !tells {
             self.metrics.audit_held_back.inc();
-            self.held_back.notify_one();
             return;
         }
         let Refusal { action, actor, peer, object, outcome } = refusal;
@@ -202,36 +166,20 @@ impl Trail {
 
     /// Tells in time what was not told one by one, until `stop` is cancelled.
     pub async fn sum_up(self: Arc<Self>, stop: CancellationToken) {
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => break,
-                () = self.held_back.notified() => {}
-            }
-            tokio::select! {
-                () = stop.cancelled() => break,
-                () = tokio::time::sleep(Duration::from_millis(WINDOW_MS)) => {}
-            }
-            self.settle();
-        }
-        self.settle();
+        self.refusals.sum_up(&stop, tell_rest).await;
     }
+}
 
-    fn settle(&self) {
-        let owed = std::mem::take(&mut self.window.lock().unwrap_or_else(PoisonError::into_inner).held_back);
-        self.tell_rest(owed);
-    }
-
-    fn tell_rest(&self, owed: u64) {
-        if owed > 0 {
-            tracing::warn!(
-                target: TARGET,
-                audit = true,
-                action = "several",
-                outcome = "refused",
-                count = owed,
-                "refused: more than are told one by one"
-            );
-        }
+fn tell_rest(owed: u64) {
+    if owed > 0 {
+        tracing::warn!(
+            target: TARGET,
+            audit = true,
+            action = "several",
+            outcome = "refused",
+            count = owed,
+            "refused: more than are told one by one"
+        );
     }
 }
 
@@ -271,7 +219,7 @@ impl Entry {
 
     fn tell(&mut self, outcome: Outcome) {
         self.ended = true;
-        self.trail.settle();
+        tell_rest(self.trail.refusals.owed());
         let Line { action, actor, peer, object, filter, count } = &self.line;
         tracing::info!(
             target: TARGET,
@@ -317,6 +265,7 @@ fn shown(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use std::io;
+    use std::sync::Mutex;
 
     use tracing_subscriber::fmt::MakeWriter;
 
@@ -443,7 +392,7 @@ mod tests {
             for _ in 0..7 {
                 refuse(&trail);
             }
-            clock.advance_ms(WINDOW_MS);
+            clock.advance_ms(1000);
             refuse(&trail);
             let lines = log.lines();
             assert!(lines.len() == 2 && lines[0].ends_with("count=7"), "{lines:?}");
@@ -462,7 +411,7 @@ mod tests {
                 let client = async {
                     flood();
                     log.lines();
-                    tokio::time::sleep(Duration::from_millis(2 * WINDOW_MS)).await;
+                    tokio::time::sleep(std::time::Duration::from_millis(2000)).await;
                     assert!(log.lines()[0].ends_with("count=1"));
                     refuse(&trail);
                     stop.cancel();

@@ -24,12 +24,15 @@ impl ConfigReloaded<'_> {
     pub fn tell(&self, metrics: &Metrics) {
         metrics.config_reloads.with_label_values(&["applied"]).inc();
         metrics.config_loaded(self.at);
-        let Changes { added, changed, removed, settings, needs_restart } = self.changes;
+        let Changes { added, changed, removed, sources, settings, needs_restart } = self.changes;
         tracing::info!(
             file = %self.file.display(),
             added = added.len(),
             changed = changed.len(),
             removed = removed.len(),
+            sources_added = sources.added.len(),
+            sources_changed = sources.changed.len(),
+            sources_removed = sources.removed.len(),
             settings = (!settings.is_empty()).then(|| settings.join(" ")),
             "config reloaded"
         );

@@ -1,5 +1,5 @@
-//! Every metric of the daemon, with its name, unit and labels. Labels come from closed sets: endpoint names of the config,
-//! words of enums.
+//! Every metric of the daemon, with its name, unit and labels. Labels come from closed sets: names of endpoints and sources of
+//! the config, words of enums.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use prometheus::{
 };
 
 use crate::clock::UnixMs;
-use crate::model::text::EndpointName;
+use crate::model::text::{EndpointName, SourceName};
 
 /// Buckets for what takes from a fraction of a millisecond to half a minute, in seconds.
 const SECONDS: &[f64] = &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
@@ -23,7 +23,7 @@ const BATCH: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
-    /// Events accepted, by the way they came in: `json`, `batch`, `raw`, `cloudevents`, `ping`.
+    /// Events accepted, by the way they came in: `json`, `batch`, `raw`, `cloudevents`, `ping`, `inbound`.
     pub events_accepted: IntCounterVec,
     /// Events that were known already, and not stored again.
     pub events_duplicate: IntCounter,
@@ -31,6 +31,16 @@ pub struct Metrics {
     pub requests_refused: IntCounterVec,
     /// Refusals that the audit log has told in one line with others.
     pub audit_held_back: IntCounter,
+    /// Inbound events that were stored, by source.
+    pub inbound_accepted: IntCounterVec,
+    /// Inbound events that were known already, by source.
+    pub inbound_duplicates: IntCounterVec,
+    /// Inbound requests that were refused, by source and reason. A path that names no source counts for the source "".
+    pub inbound_refused: IntCounterVec,
+    /// Inbound events stored without the type that their source's config looks for, by source.
+    pub inbound_untyped: IntCounterVec,
+    /// Time from an inbound request's last body byte to its answer, in seconds, by source.
+    pub inbound_ack_seconds: HistogramVec,
     /// Connections that are open, by listener.
     pub connections: IntGaugeVec,
     /// Connections that found no place, by listener and the key of the config that was met.
@@ -144,7 +154,7 @@ impl Metrics {
         let to = Registrar(Registry::new());
         let build = to.gauges("webhookd_build_info", "The version that runs.", &["version"]);
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
-        let endpoint = &["endpoint"];
+        let (endpoint, source) = (&["endpoint"], &["source"]);
         let config_reloads =
             to.counters("webhookd_config_reloads_total", "Reloads of the config: applied or refused.", &["outcome"]);
         // Both are there before the first, so that an alert can see the step.
@@ -167,6 +177,32 @@ impl Metrics {
             audit_held_back: to.counter(
                 "webhookd_audit_held_back_total",
                 "Refused requests that the audit log has not told one by one: there were too many a second.",
+            ),
+            inbound_accepted: to.counters(
+                "webhookd_inbound_accepted_total",
+                "Events of third parties accepted and durable, by source.",
+                source,
+            ),
+            inbound_duplicates: to.counters(
+                "webhookd_inbound_duplicates_total",
+                "Events of third parties that were known already: acknowledged and not stored again.",
+                source,
+            ),
+            inbound_refused: to.counters(
+                "webhookd_inbound_refused_total",
+                "Requests of third parties refused, by what was wrong with the signature, or by the problem's name.",
+                &["source", "reason"],
+            ),
+            inbound_untyped: to.counters(
+                "webhookd_inbound_untyped_total",
+                "Events of third parties stored as SOURCE.unknown: no type stands where event_type looks for it.",
+                source,
+            ),
+            inbound_ack_seconds: to.histograms(
+                "webhookd_inbound_ack_seconds",
+                "Time from the last body byte of a third party's request to its answer.",
+                source,
+                SECONDS,
             ),
             connections: to.gauges("webhookd_connections", "Connections that are open.", &["listener"]),
             connections_refused: to.counters(
@@ -294,6 +330,18 @@ impl Metrics {
         for gauge in gauges {
             // It fails where the endpoint was never shown.
             let _ = gauge.remove_label_values(&[name.as_str()]);
+        }
+    }
+
+    /// Shows all of a source at zero, so that an alert can see the first step.
+    pub fn know_source(&self, name: &SourceName, reasons: impl Iterator<Item = &'static str>) {
+        let source = &[name.as_str()];
+        for counter in [&self.inbound_accepted, &self.inbound_duplicates, &self.inbound_untyped] {
+            counter.with_label_values(source);
+        }
+        self.inbound_ack_seconds.with_label_values(source);
+        for reason in reasons {
+            self.inbound_refused.with_label_values(&[name.as_str(), reason]);
         }
     }
 

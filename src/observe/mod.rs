@@ -9,12 +9,16 @@
 //! | `deliveries` | attempts and endpoints |
 //! | `certificates` | those of the listeners |
 //! | `life` | the config in force, parts that hang |
+//! | `inbound` | what third parties post |
 //! | `audit` | who did what, and who was turned away |
+//! | `flood` | bounds the lines that strangers can cause |
 //! | `metrics` | every metric there is |
 
 pub mod audit;
 pub mod certificates;
 pub mod deliveries;
+mod flood;
+pub mod inbound;
 pub mod life;
 pub mod metrics;
 pub mod storage;

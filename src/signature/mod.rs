@@ -10,11 +10,12 @@
 //! | `token` | `token`, `basic`, `gitlab` |
 //!
 //! Around them: `kind` has their names, `options` makes a [`Scheme`] from a config's words, `mac` the keyed hashes, `received`
-//! what reading a request has in common, `refusal` why one is refused, `secret` the secret itself.
+//! what reading a request has in common, `refusal` why one is refused, `secret` the secret itself, `alike` whether two do the same.
 //!
 //! Signing happens on every attempt, so a scheme keeps its hash states prepared, and header texts are written into memory
 //! that is taken once.
 
+mod alike;
 mod header_mac;
 mod kind;
 mod mac;
@@ -34,8 +35,8 @@ use std::fmt;
 
 use bytes::Bytes;
 use hyper::header::{HeaderName, HeaderValue};
-use subtle::{Choice, ConstantTimeEq as _};
 
+pub use self::alike::{sign_alike, verify_alike};
 pub use self::header_mac::ContentError;
 pub use self::kind::{SchemeKind, UnknownScheme};
 pub use self::options::{Options, SchemeError};
@@ -98,26 +99,6 @@ impl Scheme {
             Form::Token(token) => token.verify(received),
         }
     }
-}
-
-/// Whether both sign every delivery alike: with the same secrets, in the same order, under the same scheme.
-///
-/// Keys are not compared, and none is kept for it: both sign a sample, and the signatures are compared in constant time.
-/// A secret that never signs, as all but the first of most schemes, makes no difference.
-#[must_use]
-pub fn sign_alike(one: &[Scheme], other: &[Scheme]) -> bool {
-    let Ok(id) = EventId::parse("evt_sample") else { return false };
-    let sample =
-        Signed { id: &id, timestamp_secs: 1_614_265_330, body: b"{\"sample\":1}", url: "https://example.com/x?y=z" };
-    let kinds = |schemes: &[Scheme]| schemes.first().map(Scheme::kind);
-    let (signed, again) = (sign(one, &sample), sign(other, &sample));
-    let pairs = || signed.iter().zip(&again);
-    kinds(one) == kinds(other)
-        && signed.len() == again.len()
-        && pairs().all(|((name, _), (other, _))| name == other)
-        && pairs()
-            .fold(Choice::from(1), |alike, ((_, value), (_, other))| alike & value.as_bytes().ct_eq(other.as_bytes()))
-            .into()
 }
 
 /// The headers that sign a request.

@@ -5,8 +5,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
 use crate::api::{ReloadError, Reloaded};
-use crate::config::{Changes, ConfigErrors};
-use crate::model::text::EndpointName;
+use crate::config::{Changes, ConfigErrors, SourceChanges};
+use crate::model::text::{EndpointName, SourceName};
 
 const OLD: &str = "token.ops = { secret = \"old-token-0123456789\", scope = \"admin\" }";
 const NEW: &str = "token.ops = { secret = \"new-token-0123456789\", scope = \"admin\" }";
@@ -91,6 +91,7 @@ async fn a_reload_is_asked_of_the_daemon_and_answered() {
             added: vec![name("b")],
             changed: vec![name("a")],
             removed: vec![],
+            sources: SourceChanges { added: vec![SourceName::parse("github").unwrap()], ..SourceChanges::default() },
             settings: vec!["api.token"],
             needs_restart: vec!["api.listen"],
         };
@@ -105,6 +106,7 @@ async fn a_reload_is_asked_of_the_daemon_and_answered() {
         let got = bench.post("/v1/reload", "").await;
         let expected = json!({
             "endpoints": {"added": ["b"], "changed": ["a"], "removed": []},
+            "sources": {"added": ["github"], "changed": [], "removed": []},
             "settings": ["api.token"], "needs_restart": ["api.listen"], "warnings": ["mind this"],
         });
         assert_eq!((got.status.as_u16(), got.json()), (200, expected));

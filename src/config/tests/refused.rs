@@ -54,7 +54,7 @@ url = "https://audit.example.com"
         "16:16: endpoint.billing.retry[1]: ",
         "17:19: endpoint.billing.permanent[1]: 200 is a success",
         "20:18: endpoint.audit.secret.env: the environment variable AUDIT_SECRET is not set",
-        "23:2: source: this version does not take inbound webhooks yet",
+        "23:9: source.github.verify: missing; write verify = ",
     ];
     let faults = faults(text);
     assert_eq!(faults.len(), expected.len(), "{faults:#?}");

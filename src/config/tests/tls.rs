@@ -87,7 +87,7 @@ fn a_listener_takes_a_certificate_a_chain_and_roots_for_its_clients() {
     let summary = config.summary();
     assert!(summary.contains("listens on https://127.0.0.1:8400 with a certificate until 2027-01-01"), "{summary}");
     assert!(summary.contains("for clients with a certificate of client_ca"), "{summary}");
-    assert!(summary.contains("would take inbound webhooks on https://0.0.0.0:8443"), "{summary}");
+    assert!(summary.contains("would take webhooks of others on https://0.0.0.0:8443"), "{summary}");
     assert!(!format!("{config:?}").contains("PRIVATE"), "a key is never shown");
 }
 

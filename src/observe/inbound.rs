@@ -1,0 +1,156 @@
+//! What happens to the requests of third parties.
+//!
+//! A stranger can have as many requests refused as he likes, and a third party may send what the config says nothing of, so the
+//! lines about both are bounded; the metrics count all. No line holds a value of a header, a secret or anything of a body.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::Metrics;
+use super::flood::{Flood, Turn};
+use crate::clock::SharedClock;
+use crate::limits;
+use crate::model::text::{EventType, SourceName};
+
+/// Where lines about inbound requests are written. One for each daemon.
+#[derive(Debug)]
+pub struct Lines {
+    metrics: Arc<Metrics>,
+    refusals: Flood,
+    oddities: Flood,
+}
+
+impl Lines {
+    /// A new one.
+    #[must_use]
+    pub fn shared(clock: SharedClock, metrics: Arc<Metrics>) -> Arc<Self> {
+        let flood = || Flood::new(Arc::clone(&clock), limits::INBOUND_LINES_PER_SECOND_MAX);
+        Arc::new(Self { metrics, refusals: flood(), oddities: flood() })
+    }
+
+    /// Tells in time what was not told one by one, until `stop` is cancelled.
+    pub async fn sum_up(self: Arc<Self>, stop: CancellationToken) {
+        tokio::join!(self.refusals.sum_up(&stop, more_refused), self.oddities.sum_up(&stop, more_odd));
+    }
+
+    /// Whether something odd is told by itself.
+    fn tells_oddity(&self) -> bool {
+        let Turn { tells, owed } = self.oddities.happened();
+        more_odd(owed);
+        tells
+    }
+}
+
+fn more_refused(count: u64) {
+    if count > 0 {
+        tracing::warn!(count, "inbound requests were refused: more than are told one by one");
+    }
+}
+
+fn more_odd(count: u64) {
+    if count > 0 {
+        tracing::warn!(
+            count,
+            "inbound events without a type, or under a key that is taken: more than are told one by one"
+        );
+    }
+}
+
+/// A request was refused.
+pub struct RequestRefused<'a> {
+    /// The source that its path names; `None`: no source is there.
+    pub source: Option<&'a SourceName>,
+    /// Why, in a word of a closed set: the signature's refusal, or the problem that was answered.
+    pub reason: &'static str,
+    /// The status that was answered.
+    pub status: u16,
+    /// Where the client is, as far as that is known.
+    pub client: Option<IpAddr>,
+    /// Who is at the other end of the connection: the client itself, or a proxy.
+    pub peer: &'a dyn fmt::Display,
+}
+
+impl RequestRefused<'_> {
+    /// Tells it.
+    pub fn tell(&self, lines: &Lines) {
+        let Self { source, reason, status, client, peer } = self;
+        let source = source.map_or("", SourceName::as_str);
+        lines.metrics.inbound_refused.with_label_values(&[source, *reason]).inc();
+        let Turn { tells, owed } = lines.refusals.happened();
+        more_refused(owed);
+        if tells {
+            let client = client.map(tracing::field::display);
+            tracing::warn!(source, reason, status, client, %peer, "an inbound request was refused");
+        }
+    }
+}
+
+/// An event of a third party is durable, or was known already.
+#[derive(Debug)]
+pub struct EventTaken<'a> {
+    /// Its source.
+    pub source: &'a SourceName,
+    /// Whether it was known already.
+    pub duplicate: bool,
+    /// From the last byte of the body to the answer.
+    pub took: Duration,
+}
+
+impl EventTaken<'_> {
+    /// Tells it.
+    pub fn tell(&self, metrics: &Metrics) {
+        let Self { source, duplicate, took } = self;
+        let source = &[source.as_str()];
+        let counter = if *duplicate { &metrics.inbound_duplicates } else { &metrics.inbound_accepted };
+        counter.with_label_values(source).inc();
+        metrics.inbound_ack_seconds.with_label_values(source).observe(took.as_secs_f64());
+    }
+}
+
+/// A request has a type at none of the places that the config names for it. Its event is stored all the same.
+#[derive(Debug)]
+pub struct TypeMissing<'a> {
+    /// Its source.
+    pub source: &'a SourceName,
+    /// The type that the event has instead.
+    pub event_type: &'a EventType,
+}
+
+impl TypeMissing<'_> {
+    /// Tells it.
+    pub fn tell(&self, lines: &Lines) {
+        let Self { source, event_type } = self;
+        lines.metrics.inbound_untyped.with_label_values(&[source.as_str()]).inc();
+        if lines.tells_oddity() {
+            tracing::warn!(
+                %source,
+                %event_type,
+                "a request has no type where event_type of its source looks for one; its event is stored under this type"
+            );
+        }
+    }
+}
+
+/// The key under which a repeat of a request would be known belongs to another event, which a producer has posted.
+#[derive(Debug)]
+pub struct KeyTaken<'a> {
+    /// Its source.
+    pub source: &'a SourceName,
+}
+
+impl KeyTaken<'_> {
+    /// Tells it.
+    pub fn tell(&self, lines: &Lines) {
+        if lines.tells_oddity() {
+            tracing::warn!(
+                source = %self.source,
+                "a producer has used an Idempotency-Key of this source for another event; the request's event is stored, but its \
+                 repeats will not be known"
+            );
+        }
+    }
+}
