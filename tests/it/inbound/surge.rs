@@ -156,7 +156,7 @@ fn a_surge_is_taken_in_full_while_the_app_is_slow() {
 }
 
 #[test]
-#[ignore = "fifty thousand requests"]
+#[ignore = "fifty thousand requests; tests/run runs it"]
 fn a_surge_of_fifty_thousand_is_taken_in_full_while_the_app_is_slow() {
     in_full("in-full-50000", requests(FULL));
 }
@@ -188,7 +188,7 @@ fn what_is_beyond_a_sources_rate_is_refused_and_leaves_nothing_behind() {
 }
 
 #[test]
-#[ignore = "fifty thousand requests"]
+#[ignore = "fifty thousand requests; tests/run runs it"]
 fn what_is_beyond_a_sources_rate_is_refused_and_leaves_nothing_behind_fifty_thousand() {
     beyond_the_sources_rate("source-rate-50000", requests(FULL));
 }
