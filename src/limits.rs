@@ -63,10 +63,14 @@ pub const DELIVER_AT_AHEAD_MS_MAX: u64 = 366 * 24 * 3600 * 1000;
 pub const REQUEST_HEAD_BYTES_MAX: usize = 64 * KIB;
 /// Most headers of one request.
 pub const REQUEST_HEADERS_MAX: usize = 100;
+/// How long a proxy may take from connecting to the end of its PROXY header, in milliseconds; it is hung up on then.
+pub const PROXY_HEADER_MS_MAX: u64 = 5_000;
+/// Longest PROXY header, its extensions included, in bytes; who sends a longer one is hung up on.
+pub const PROXY_HEADER_BYTES_MAX: usize = 4 * KIB;
 /// How long a client may take from connecting to the end of its TLS handshake, in milliseconds; it is hung up on then.
 pub const TLS_HANDSHAKE_MS_MAX: u64 = 10_000;
 /// How long a client may take to send a request head, from its first byte, in milliseconds; the first one of a connection counts
-/// from the accept, with the TLS handshake. After it the connection is closed.
+/// from the accept, with PROXY header and TLS handshake. After it the connection is closed.
 pub const REQUEST_HEAD_MS_MAX: u64 = 10_000;
 /// How long a client may take to send a whole request body, in milliseconds; 408.
 pub const REQUEST_BODY_MS_MAX: u64 = 30_000;
@@ -342,4 +346,6 @@ const _: () = {
     assert!(HTTP2_STREAM_WINDOW_BYTES <= HTTP2_CONNECTION_WINDOW_BYTES);
     // An answer that is being written is not taken for an idle connection before it counts as not being read.
     assert!(ANSWER_STALL_MS_MAX < IDLE_MS_MAX && REQUEST_HEAD_MS_MAX < IDLE_MS_MAX);
+    // What stands before a head leaves time for it.
+    assert!(PROXY_HEADER_MS_MAX < TLS_HANDSHAKE_MS_MAX && TLS_HANDSHAKE_MS_MAX <= REQUEST_HEAD_MS_MAX);
 };
