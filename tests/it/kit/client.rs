@@ -94,6 +94,15 @@ impl Client {
         Self { target: Target::Unix(path.into()), token: None }
     }
 
+    /// Its `host:port`.
+    #[track_caller]
+    pub(crate) fn address(&self) -> &str {
+        match &self.target {
+            Target::Tcp(address) => address,
+            Target::Unix(path) => panic!("{} is no address of TCP", path.display()),
+        }
+    }
+
     /// The same client with a bearer token.
     pub(crate) fn with_token(&self, token: &str) -> Self {
         Self { target: self.target.clone(), token: Some(token.to_owned()) }
