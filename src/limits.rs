@@ -156,6 +156,11 @@ pub const LISTEN_CONNECTIONS_MAX: usize = 256;
 /// Webhook ids of which `listen` counts the attempts; the oldest are forgotten.
 pub const LISTEN_IDS_MAX: usize = 10_000;
 
+/// Largest answer of an app that `listen --forward` reads, in bytes.
+pub const LISTEN_ANSWER_BYTES_MAX: usize = 4 * MIB;
+/// How long `listen --forward` waits for an app's answer, in milliseconds; then the sender gets 504.
+pub const LISTEN_ANSWER_MS_MAX: u64 = 30_000;
+
 /// Largest value written to the storage engine, in bytes. Bigger ones would be put in blob files, which the engine never
 /// syncs; see `outbox`.
 pub const STORED_VALUE_BYTES_MAX: usize = 16 * KIB;

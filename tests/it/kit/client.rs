@@ -94,12 +94,12 @@ impl Client {
         Self { target: Target::Unix(path.into()), token: None }
     }
 
-    /// Where it connects to: `host:port`.
+    /// Its `host:port`.
     #[track_caller]
     pub(crate) fn address(&self) -> &str {
         match &self.target {
             Target::Tcp(address) => address,
-            Target::Unix(path) => panic!("a unix socket: {}", path.display()),
+            Target::Unix(path) => panic!("{} is no address of TCP", path.display()),
         }
     }
 

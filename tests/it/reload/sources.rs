@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use serde_json::json;
 
 use super::{append, reload, rewrite};
-use crate::kit::Setup;
+use crate::kit::{Setup, eventually, free_port};
 
 const SOURCE: &str = "verify = { scheme = \"none\" }";
 
@@ -54,14 +54,18 @@ fn limits_of_the_listener_count_at_once_and_its_place_after_a_restart() {
     let daemon = Setup::new().source("app", SOURCE).inbound("max_body = \"1KiB\"\nmax_connections = 1").start();
     let large = "x".repeat(2000);
     daemon.inbound().post("/in/app", large.clone()).problem(413);
+    let taken = |places: usize| {
+        eventually("so many places are taken", || {
+            let page = daemon.client().get("/metrics").text();
+            page.contains(&format!("webhookd_connections{{listener=\"inbound\"}} {places}\n")).then_some(())
+        });
+    };
+    taken(0);
     let _seated = TcpStream::connect(daemon.inbound().address()).unwrap();
-    crate::kit::eventually("the place is taken", || {
-        let page = daemon.client().get("/metrics").text();
-        page.contains("webhookd_connections{listener=\"inbound\"} 1").then_some(())
-    });
+    taken(1);
     daemon.inbound().post("/in/app", "{}").problem(503);
     let listen = format!("listen = \"{}\"", daemon.inbound().address());
-    let other = format!("listen = \"127.0.0.1:{}\"", crate::kit::free_port());
+    let other = format!("listen = \"127.0.0.1:{}\"", free_port());
     rewrite(&daemon, |config| {
         config.replace(&listen, &other).replace("1KiB", "1MiB").replace("max_connections = 1", "max_connections = 9")
     });
