@@ -3,6 +3,9 @@
 //! `v1` is HMAC-SHA256 under a `whsec_` secret, `v1a` is Ed25519 under a `whsk_` pair, verified with the `whpk_` public key.
 //! The header holds one signature for each secret, separated by exactly one space. Writing is strict, because the official
 //! Python library throws on anything else; reading skips tokens of other versions, empty ones too, as the specification asks.
+//!
+//! Svix signs alike under names of its own, from before the specification: `svix-id`, `svix-timestamp`, `svix-signature`. These
+//! three are read where none of the specification's three is there, and never one of each.
 
 use std::fmt;
 
@@ -20,9 +23,25 @@ use super::secret::{RandomError, Secret, SecretError, random_32};
 use super::{Decimal, Signed, header_value};
 use crate::limits;
 
-static ID: HeaderName = HeaderName::from_static("webhook-id");
-static TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
-static SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
+/// The three headers of a message under one set of names.
+struct Trio {
+    id: HeaderName,
+    timestamp: HeaderName,
+    signature: HeaderName,
+}
+
+/// The specification's.
+static WEBHOOK: Trio = Trio {
+    id: HeaderName::from_static("webhook-id"),
+    timestamp: HeaderName::from_static("webhook-timestamp"),
+    signature: HeaderName::from_static("webhook-signature"),
+};
+/// Svix's.
+static SVIX: Trio = Trio {
+    id: HeaderName::from_static("svix-id"),
+    timestamp: HeaderName::from_static("svix-timestamp"),
+    signature: HeaderName::from_static("svix-signature"),
+};
 
 const HMAC_PREFIX: &str = "whsec_";
 const PRIVATE_PREFIX: &str = "whsk_";
@@ -32,6 +51,14 @@ const PUBLIC_PREFIX: &str = "whpk_";
 const HMAC_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
 /// Characters of an Ed25519 signature in base64.
 const ED25519_CHARS: usize = SIGNATURE_LENGTH.div_ceil(3) * 4;
+
+impl Trio {
+    /// The names that a request is read by. Whoever could choose a header of each could have two readers see two messages.
+    fn of(received: &Received<'_>) -> &'static Self {
+        let named = |name: &HeaderName| received.headers.contains_key(name);
+        if [&WEBHOOK.id, &WEBHOOK.timestamp, &WEBHOOK.signature].into_iter().any(named) { &WEBHOOK } else { &SVIX }
+    }
+}
 
 /// A key of Standard Webhooks.
 #[derive(Clone)]
@@ -149,9 +176,10 @@ impl StandardKey {
 
     /// Whether one of the header's signatures fits.
     pub(super) fn verify(&self, received: &Received<'_>) -> Result<(), Refusal> {
-        let id = received.header(&ID)?;
-        let timestamp = received.header(&TIMESTAMP)?;
-        let signatures = received.header(&SIGNATURE)?;
+        let names = Trio::of(received);
+        let id = received.header(&names.id)?;
+        let timestamp = received.header(&names.timestamp)?;
+        let signatures = received.header(&names.signature)?;
         // With a dot in it, one content could be read as two different messages.
         if id.is_empty() || id.contains(&b'.') {
             return Err(Refusal::MalformedHeader);
@@ -218,7 +246,7 @@ pub(super) fn sign<'k>(
         key.write(&content, &mut text);
     }
     debug_assert_eq!(text.len(), len, "the header is written into memory taken once");
-    Some((SIGNATURE.clone(), header_value(text)))
+    Some((WEBHOOK.signature.clone(), header_value(text)))
 }
 
 fn public_text(key: &VerifyingKey) -> String {

@@ -2,6 +2,8 @@
 
 mod addresses;
 mod answers;
+mod burst;
+mod crash;
 mod forward;
 mod github;
 mod handshakes;
@@ -9,6 +11,7 @@ mod kept;
 mod rate_limit;
 mod repeats;
 mod states;
+mod surge;
 mod types;
 
 use serde_json::Value;

@@ -26,6 +26,8 @@ pub(crate) struct Received {
     pub(crate) n: usize,
     pub(crate) method: String,
     pub(crate) path: String,
+    /// What stands behind the question mark.
+    pub(crate) query: Option<String>,
     pub(crate) at: Instant,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
@@ -276,6 +278,7 @@ async fn handle(
             n: state.requests.len() + 1,
             method: parts.method.to_string(),
             path,
+            query: parts.uri.query().map(str::to_owned),
             at: Instant::now(),
             headers: parts.headers,
             body,
