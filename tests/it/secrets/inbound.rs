@@ -43,7 +43,7 @@ pub(super) fn sources(setup: Setup) -> Setup {
 }
 
 impl Scene {
-    fn from_outside(&mut self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Reply {
+    fn third_party(&mut self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Reply {
         let client = self.daemon.inbound().clone();
         self.ask(&client, method, path, headers, body)
     }
@@ -64,11 +64,11 @@ impl Scene {
         ] {
             for id in ["one", "one", "two"] {
                 let headers = [("content-type", "application/json"), ("x-github-delivery", id), (header, &right)];
-                self.from_outside("POST", path, &headers, &body).expect(200);
+                self.third_party("POST", path, &headers, &body).expect(200);
             }
-            self.from_outside("POST", path, &[(header, &wrong)], &body).problem(401);
-            self.from_outside("POST", path, &[(header, &wrong), (header, &right)], &body).problem(401);
-            self.from_outside("POST", path, &[], &body).problem(401);
+            self.third_party("POST", path, &[(header, &wrong)], &body).problem(401);
+            self.third_party("POST", path, &[(header, &wrong), (header, &right)], &body).problem(401);
+            self.third_party("POST", path, &[], &body).problem(401);
         }
         for (token, status) in [(VERIFY_TOKEN, 200), (WRONG, 403)] {
             let path = format!("/in/meta?hub.mode=subscribe&hub.challenge=1&hub.verify_token={token}");
@@ -76,10 +76,10 @@ impl Scene {
             let reply = self.daemon.inbound().get(&path).expect(status);
             self.keep(&path_shown, &reply);
         }
-        self.from_outside("POST", "/in/paced", &[], &body).expect(200);
-        self.from_outside("POST", "/in/paced", &[], &body).problem(429);
-        self.from_outside("POST", "/in/nobody", &[("authorization", WRONG)], &body).problem(404);
-        self.from_outside("PUT", "/in/token", &[("authorization", TOKEN)], &body).problem(405);
-        self.from_outside("POST", "/in/github", &[("content-encoding", PAYLOAD)], &body).problem(415);
+        self.third_party("POST", "/in/paced", &[], &body).expect(200);
+        self.third_party("POST", "/in/paced", &[], &body).problem(429);
+        self.third_party("POST", "/in/nobody", &[("authorization", WRONG)], &body).problem(404);
+        self.third_party("PUT", "/in/token", &[("authorization", TOKEN)], &body).problem(405);
+        self.third_party("POST", "/in/github", &[("content-encoding", PAYLOAD)], &body).problem(415);
     }
 }
