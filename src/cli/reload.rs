@@ -29,7 +29,7 @@ Examples:
 The daemon reads the file that it was started with, and the secret and certificate files that it names. A config with faults \
 is refused as a whole: each fault is printed as `webhookd check` does, and the config in force stays. Deliveries to an endpoint that is \
 gone are kept, and go on when it returns. Certificates count at once, and a changed file is found without this command. `api.listen` and \
-`inbound.listen`, their `tls` where there was none or is none any more, `inbound.proxy_protocol`, the first source of all, and `storage.dir` need a restart. Until then the daemon answers at its old address, \
+`inbound.listen`, their `tls` where there was none or is none any more, the first source of all, and `storage.dir` need a restart. Until then the daemon answers at its old address, \
 and this command is to be given that. SIGHUP does the same; what comes of that is in the log. Exit codes: 0 done; 1 refused.";
 
 pub(super) async fn run(args: &ReloadArgs, stage: &mut Stage) -> Outcome {
