@@ -317,8 +317,13 @@ fn the_listener_of_inbound_keeps_what_makes_it() {
          proxy_protocol = [\"unix\"]\n{source}"
     );
     let (config, changes) = change(&place, &before, &after);
-    assert_eq!(changes.needs_restart, ["inbound.listen", "inbound.proxy_protocol"]);
-    let settings = ["inbound.max_body", "inbound.max_connections", "inbound.max_connections_per_address"];
+    assert_eq!(changes.needs_restart, ["inbound.listen"]);
+    let settings = [
+        "inbound.max_body",
+        "inbound.max_connections",
+        "inbound.max_connections_per_address",
+        "inbound.proxy_protocol",
+    ];
     assert_eq!(changes.settings, settings);
     let (turned_on, with_tls) = change(&place, &before, &before.replace("[source.a]", &format!("{tls}[source.a]")));
     assert_eq!((with_tls.needs_restart.as_slice(), with_tls.settings.len()), (&["inbound.tls"][..], 0));
@@ -332,7 +337,7 @@ fn the_listener_of_inbound_keeps_what_makes_it() {
     }
     let inbound = config.inbound.unwrap();
     assert_eq!(inbound.listen, Listen::Tcp("127.0.0.1:1000".parse().unwrap()));
-    assert!(inbound.proxy_protocol.is_empty());
+    assert!(inbound.proxy_protocol.unix);
     assert_eq!(
         (inbound.body_bytes_max, inbound.connections_max, inbound.connections_per_address_max),
         (2 << 20, 10, 5)
