@@ -12,6 +12,7 @@
 //! | `event_json` | the body of an event or a batch | what is taken keeps every rule, and its data to the letter |
 //! | `cloudevents` | headers, a blank line, a body | the same, in all three modes |
 //! | `http_front` | how it is cut, then what a client sends | whole HTTP answers or a close, soon, whatever comes |
+//! | `proxy_header` | what a proxy sends first | the header is read, to its end and no further, however it is cut |
 //! | `signature_headers` | a scheme, headers, a body | what was signed is accepted, and nothing else |
 //! | `retry_after` | a status and two headers | a wait within the policy's bounds |
 //! | `stored_records` | which decoder, then bytes | read within bounds; written again it is the same |
@@ -22,6 +23,7 @@ mod config;
 mod events;
 mod http_front;
 mod message;
+mod proxy_header;
 #[cfg(test)]
 mod replay;
 mod retry_after;
@@ -31,6 +33,7 @@ mod wellformed;
 pub use self::config::config;
 pub use self::events::{cloudevents, event_json};
 pub use self::http_front::http_front;
+pub use self::proxy_header::proxy_header;
 pub use self::retry_after::retry_after;
 pub use self::signature_headers::signature_headers;
 pub use crate::api::fuzzing::api_path_query;
@@ -46,6 +49,7 @@ pub const TARGETS: &[Target] = &[
     ("event_json", event_json),
     ("cloudevents", cloudevents),
     ("http_front", http_front),
+    ("proxy_header", proxy_header),
     ("signature_headers", signature_headers),
     ("retry_after", retry_after),
     ("stored_records", stored_records),

@@ -76,7 +76,7 @@ macro_rules! replays {
 }
 
 replays! {
-    config event_json cloudevents http_front signature_headers retry_after stored_records api_path_query url_guard
+    config event_json cloudevents http_front proxy_header signature_headers retry_after stored_records api_path_query url_guard
 }
 
 /// Bytes of an input that is long for what it says.
