@@ -94,6 +94,15 @@ impl Client {
         Self { target: Target::Unix(path.into()), token: None }
     }
 
+    /// `host:port`, for those who bring their own bytes.
+    #[track_caller]
+    pub(crate) fn address(&self) -> &str {
+        match &self.target {
+            Target::Tcp(address) => address,
+            Target::Unix(path) => panic!("it listens at {}", path.display()),
+        }
+    }
+
     /// The same client with a bearer token.
     pub(crate) fn with_token(&self, token: &str) -> Self {
         Self { target: self.target.clone(), token: Some(token.to_owned()) }
