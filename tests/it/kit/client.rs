@@ -94,12 +94,12 @@ impl Client {
         Self { target: Target::Unix(path.into()), token: None }
     }
 
-    /// `host:port`, for those who bring their own bytes.
+    /// Its `host:port`.
     #[track_caller]
     pub(crate) fn address(&self) -> &str {
         match &self.target {
             Target::Tcp(address) => address,
-            Target::Unix(path) => panic!("it listens at {}", path.display()),
+            Target::Unix(path) => panic!("{} is no address of TCP", path.display()),
         }
     }
 
