@@ -13,10 +13,20 @@ use super::*;
 
 const SHIPPED: &str = include_str!("../../../webhookd.toml.example");
 
-/// The example with its endpoint put in, as the first thing that a user does.
+/// The example with its endpoint and its sources put in, as the first thing that a user does.
 static EXAMPLE: LazyLock<String> = LazyLock::new(|| {
     let mut text = SHIPPED.to_owned();
-    for line in ["[inbound]", "[endpoint.billing]", "url = ", "events = [\"invoice", "secret = { file"] {
+    for line in [
+        "[inbound]",
+        "[endpoint.billing]",
+        "url = ",
+        "events = [\"invoice",
+        "secret = { file",
+        "[source.github]",
+        "verify = { scheme = \"github\", secret = {",
+        "[source.twilio]",
+        "verify = { scheme = \"twilio\"",
+    ] {
         let left_out = format!("\n#{line}");
         assert_eq!(text.matches(&left_out).count(), 1, "{line}");
         text = text.replace(&left_out, &format!("\n{line}"));
@@ -32,6 +42,9 @@ fn place() -> Place {
         .file("billing.secret", WHSEC)
         .file("billing-old.secret", WHSEC)
         .file("app.token", "app-0123456789abcdef\n")
+        .file("github.secret", "It's a Secret to Everybody\n")
+        .file("github-old.secret", "another one")
+        .file("twilio.token", "0123456789abcdef0123456789abcdef")
         .file("billing", WHSEC)
         .file("ops-token", "ops-0123456789abcdef")
         .variable("BILLING_SECRET", WHSEC)
@@ -93,17 +106,15 @@ fn commented_lines() -> Vec<usize> {
 #[test]
 fn the_example_is_a_config_as_it_is_shipped() {
     let config = Place::new().parse(SHIPPED).unwrap_or_else(|errors| panic!("{errors}"));
-    assert!(config.endpoints.is_empty());
+    assert!(config.endpoints.is_empty() && config.sources.is_empty() && config.inbound.is_none());
     assert_eq!(config.warnings.len(), 1, "only that there is no endpoint: {:?}", config.warnings);
 }
 
 #[test]
-fn the_example_is_a_config_with_its_endpoint() {
+fn the_example_is_a_config_with_its_endpoint_and_sources() {
     let config = place().parse(&EXAMPLE).unwrap_or_else(|errors| panic!("{errors}"));
-    assert_eq!(config.endpoints.len(), 1);
-    // The only thing to say is that nothing listens on [inbound] yet.
-    assert_eq!(config.warnings.len(), 1, "{:?}", config.warnings);
-    assert!(config.warnings[0].contains("inbound: no source posts to it"), "{:?}", config.warnings);
+    assert_eq!((config.endpoints.len(), config.sources.len()), (1, 2));
+    assert!(config.warnings.is_empty(), "{:?}", config.warnings);
 }
 
 #[test]
@@ -130,7 +141,7 @@ fn the_example_names_every_key_and_no_other() {
 /// The keys of a table and of those in it, as `keys` writes them.
 fn collect(table: &Table, at: &str, named: &mut BTreeSet<String>) {
     for (key, value) in table {
-        let names_of_the_user = matches!(at, "endpoint" | "api.token");
+        let names_of_the_user = matches!(at, "endpoint" | "source" | "api.token");
         let place = match at {
             "" => key.clone(),
             _ if names_of_the_user => format!("{at}.*"),
@@ -139,8 +150,14 @@ fn collect(table: &Table, at: &str, named: &mut BTreeSet<String>) {
         if !names_of_the_user {
             named.insert(place.clone());
         }
-        // A secret is the same wherever it stands.
-        let place = if place.ends_with(".secret") { "endpoint.*.secret".to_owned() } else { place };
+        // These are the same wherever they stand.
+        let place = match place.as_str() {
+            _ if place.ends_with(".secret") => "endpoint.*.secret".to_owned(),
+            "source.*.verify_token" => "endpoint.*.secret".to_owned(),
+            "source.*.dedup" | "source.*.key" => "source.*.event_type".to_owned(),
+            "source.*.rate_limit" => "endpoint.*.rate_limit".to_owned(),
+            _ => place,
+        };
         match value {
             _ if place == "endpoint.*.headers" => {}
             Value::Table(inner) => collect(inner, &place, named),
@@ -175,6 +192,15 @@ fn the_values_shown_are_the_defaults() {
         "#format = \"r",
         "#format = \"c",
         "#allow_networks = [\"",
+        "#proxy_protocol = [\"",
+        "#verify",
+        "#event_type = [",
+        "#dedup = { json",
+        "#dedup = [",
+        "#key = {",
+        "#trusted_proxies = [\"",
+        "#respond = { status = 202",
+        "#public_url",
     ];
     let lines: Vec<&str> = EXAMPLE.lines().collect();
     let without = format!("{:?}", place.parse(&EXAMPLE).unwrap());
@@ -188,5 +214,5 @@ fn the_values_shown_are_the_defaults() {
             assert_eq!(format!("{:?}", place.parse(&with_line(n)).unwrap()), without, "line {}", n + 1);
         }
     }
-    assert!(tried >= 25, "{tried}");
+    assert!(tried >= 33, "{tried}");
 }
