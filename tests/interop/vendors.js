@@ -1,7 +1,8 @@
 // Signs and judges requests with what vendors publish on npm, one JSON object a line in and out.
 //
-// In:  {"act": "sign" | "judge", "library": "stripe" | "octokit" | "svix" | "standardwebhooks" | "shopify", "secret": "…",
-//       "now": <seconds>, "id": "…", "headers": [["name", "value"], …], "body_base64": "…"}
+// In:  {"act": "sign" | "judge", "library": "stripe" | "octokit" | "svix" | "standardwebhooks" | "shopify" |
+//       "shopify-events", "secret": "…", "now": <seconds>, "id": "…", "headers": [["name", "value"], …],
+//       "body_base64": "…"}
 // Out: {"headers": [["name", "value"], …]} for "sign", {"valid": true | false, "why": "…"} for "judge".
 //
 // A library that looks at the clock is shown "now". Headers that are there twice are handed over as Node's own HTTP server
@@ -84,6 +85,11 @@ const LIBRARIES = {
       if (!result.valid) throw new Error(result.reason + " " + (result.missingHeaders ?? ""));
     },
   },
+};
+
+LIBRARIES["shopify-events"] = {
+  sign: async ({ secret, body }) => [["Shopify-Hmac-Sha256", await createSHA256HMAC(secret, body, HashFormat.Base64)]],
+  judge: LIBRARIES.shopify.judge,
 };
 
 async function main() {

@@ -1,7 +1,8 @@
 """Signs and judges requests with what vendors publish on PyPI, one JSON object a line in and out.
 
-In:  {"act": "sign" | "judge", "library": "stripe" | "slack" | "twilio" | "standardwebhooks", "secret": "...",
-      "now": <seconds>, "id": "...", "url": "...", "headers": [["name", "value"], ...], "body_base64": "..."}
+In:  {"act": "sign" | "judge", "library": "stripe" | "slack" | "twilio" | "twilio-shared" | "standardwebhooks",
+      "secret": "...", "now": <seconds>, "id": "...", "url": "...", "headers": [["name", "value"], ...],
+      "body_base64": "..."}
 Out: {"headers": [["name", "value"], ...]} for "sign", {"valid": true | false, "why": "..."} for "judge".
 
 A library that looks at the clock is shown "now". Headers that are there twice are handed over as WSGI servers do: joined by
@@ -20,7 +21,7 @@ import standardwebhooks.webhooks
 import stripe
 from slack_sdk.signature import SignatureVerifier
 from standardwebhooks import Webhook
-from twilio.request_validator import RequestValidator, SIGNATURE_SETTINGS_HEADER, get_signature_algorithm
+from twilio.request_validator import HMAC_SHA256, RequestValidator, SIGNATURE_SETTINGS_HEADER, get_signature_algorithm
 
 Pairs = list[tuple[str, str]]
 
@@ -61,6 +62,12 @@ def twilio_sign(line: Line) -> Pairs:
     params = twilio_params(line)
     signature = RequestValidator(line.secret).compute_signature(line.url, {} if isinstance(params, str) else params)
     return [("X-Twilio-Signature", signature)]
+
+
+def twilio_shared_sign(line: Line) -> Pairs:
+    signature = RequestValidator(line.secret).compute_signature(line.url, twilio_params(line), HMAC_SHA256)
+    settings = f"key=webhooks_sharedkey_1,algorithm={HMAC_SHA256}"
+    return [(SIGNATURE_SETTINGS_HEADER, settings), ("X-Twilio-Signature", signature)]
 
 
 def twilio_judge(line: Line) -> bool:
@@ -117,12 +124,14 @@ SIGN: dict[str, Callable[[Line], Pairs]] = {
     "stripe": stripe_sign,
     "slack": slack_sign,
     "twilio": twilio_sign,
+    "twilio-shared": twilio_shared_sign,
     "standardwebhooks": standard_sign,
 }
 JUDGE: dict[str, Callable[[Line], bool]] = {
     "stripe": stripe_judge,
     "slack": slack_judge,
     "twilio": twilio_judge,
+    "twilio-shared": twilio_judge,
     "standardwebhooks": standard_judge,
 }
 

@@ -63,6 +63,21 @@ pub(super) const SHOPIFY_HEADERS: Headers = &[
 
 pub(super) const SHOPIFY: &str = r#"{"id":820982911946154508,"admin_graphql_api_id":"gid:\/\/shopify\/Order\/820982911946154508","email":"jon@example.com","currency":"USD","total_price":"403.00","note":"caf\u00e9 \u2603","test":true,"line_items":[{"id":866550311766439020,"price":"199.00","quantity":1,"sku":"IPOD2008PINK"}]}"#;
 
+pub(super) const SHOPIFY_EVENTS_HEADERS: Headers = &[
+    ("Content-Type", "application/json"),
+    ("Shopify-Topic", "Product"),
+    ("Shopify-Action", "update"),
+    ("Shopify-Handle", "product-watch"),
+    ("Shopify-Shop-Domain", "acme-widgets.myshopify.com"),
+    ("Shopify-API-Version", "2026-10"),
+    ("Shopify-Webhook-Id", "1f3c58d7-0b1e-4c2a-9f0e-5d6b7a8c9d0e"),
+    ("Shopify-Event-Id", "6c1f1a52-5a57-4a0c-8f0e-1b2c3d4e5f60"),
+    ("Shopify-Resource-Id", "gid://shopify/Product/788032119674292922"),
+    ("Shopify-Triggered-At", "2026-11-22T09:12:07.330517711Z"),
+];
+
+pub(super) const SHOPIFY_EVENTS: &str = r#"{"topic":"Product","action":"update","handle":"product-watch","data":{"product":{"id":"gid:\/\/shopify\/Product\/788032119674292922","title":"Caf\u00e9 chair"}},"fields_changed":["product.title"]}"#;
+
 pub(super) const SLACK_EVENT_HEADERS: Headers = &[
     ("Content-Type", "application/json"),
     ("Accept", "*/*"),

@@ -1,6 +1,8 @@
 //! The third parties: how each signs, written down from its own documentation and without the program's code, and a request
 //! as each sends it.
 
+use std::collections::BTreeSet;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
@@ -147,6 +149,11 @@ fn shopify(secret: &str, _: u64, body: &[u8]) -> Vec<Header> {
     headers([("X-Shopify-Hmac-Sha256", STANDARD.encode(sha256(secret.as_bytes(), &[body])))])
 }
 
+/// What Shopify calls Events has headers without the `X-`.
+fn shopify_events(secret: &str, _: u64, body: &[u8]) -> Vec<Header> {
+    headers([("Shopify-Hmac-Sha256", STANDARD.encode(sha256(secret.as_bytes(), &[body])))])
+}
+
 fn slack(secret: &str, at: u64, body: &[u8]) -> Vec<Header> {
     let tag = hex::encode(sha256(secret.as_bytes(), &[b"v0:", at.to_string().as_bytes(), b":", body]));
     headers([("X-Slack-Request-Timestamp", at.to_string()), ("X-Slack-Signature", format!("v0={tag}"))])
@@ -204,11 +211,25 @@ fn ed25519(secret: &str, at: u64, body: &[u8]) -> Vec<Header> {
 }
 
 /// The URL, then the fields, sorted; with the body's hash in the query the URL alone.
-fn twilio(secret: &str, _: u64, body: &[u8]) -> Vec<Header> {
-    let mut content = format!("{PUBLIC}/in/twilio");
-    let fields: std::collections::BTreeSet<_> = url::form_urlencoded::parse(body).collect();
+fn twilio_content(name: &str, body: &[u8]) -> String {
+    let mut content = format!("{PUBLIC}/in/{name}");
+    let fields: BTreeSet<_> = url::form_urlencoded::parse(body).collect();
     fields.iter().for_each(|(name, value)| content.push_str(&format!("{name}{value}")));
+    content
+}
+
+fn twilio(secret: &str, _: u64, body: &[u8]) -> Vec<Header> {
+    let content = twilio_content("twilio", body);
     headers([("X-Twilio-Signature", STANDARD.encode(sha1(secret.as_bytes(), &[content.as_bytes()])))])
+}
+
+/// With a shared key in the place of the auth token.
+fn twilio_shared(secret: &str, _: u64, body: &[u8]) -> Vec<Header> {
+    let content = twilio_content("twilio-shared", body);
+    headers([
+        ("X-Twilio-Webhooks-Signature-Settings", "key=webhooks_sharedkey_1,algorithm=HMAC_SHA256".to_owned()),
+        ("X-Twilio-Signature", STANDARD.encode(sha256(secret.as_bytes(), &[content.as_bytes()]))),
+    ])
 }
 
 fn twilio_json(secret: &str, _: u64, body: &[u8]) -> Vec<Header> {
@@ -346,6 +367,18 @@ pub(super) fn vendors() -> Vec<Vendor> {
             ..plain.copied()
         },
         Vendor {
+            name: "shopify-events",
+            scheme: "shopify",
+            sign: shopify_events,
+            signature: "Shopify-Hmac-Sha256",
+            spelling: Spelling::Base64,
+            headers: samples::SHOPIFY_EVENTS_HEADERS,
+            body: samples::SHOPIFY_EVENTS,
+            event_type: "shopify-events.Product",
+            dedup: Dedup::Header("Shopify-Webhook-Id"),
+            ..plain.copied()
+        },
+        Vendor {
             name: "slack-commands",
             headers: samples::SLACK_COMMAND_HEADERS,
             body: samples::SLACK_COMMAND,
@@ -367,6 +400,7 @@ pub(super) fn vendors() -> Vec<Vendor> {
             event_type: "zendesk.zen:event-type:ticket.status_changed",
             ..plain.copied()
         },
+        Vendor { name: "twilio-shared", sign: twilio_shared, event_type: "twilio-shared.event", ..twilio.copied() },
         Vendor {
             name: "twilio-json",
             sign: twilio_json,

@@ -50,7 +50,10 @@ pub(crate) fn cases<'a>(vendor: &'a Vendor, all: &'a [Vendor]) -> Vec<Case<'a>> 
     }
     match vendor.scheme {
         "standard" => cases.ids(),
-        "twilio" => cases.fields(),
+        "twilio" => {
+            cases.fields();
+            cases.hashes();
+        }
         "github" => cases.downgrades(),
         _ => {}
     }
@@ -306,7 +309,7 @@ impl<'a> Cases<'a> {
         self.change("a longer query", MISMATCH, |request| {
             request.path.push_str(if request.path.contains('?') { "&a=b" } else { "?a=b" });
         });
-        if self.vendor.name == "twilio" {
+        if self.vendor.name != "twilio-json" {
             self.change("a field more", MISMATCH, |request| request.body.extend_from_slice(b"&a=b"));
             self.change("a field twice with two values", MISMATCH, |request| {
                 request.body.extend_from_slice(b"&From=1")
@@ -333,6 +336,32 @@ impl<'a> Cases<'a> {
                 request.path = request.path.replace('?', &format!("?bodySHA256={}&", "0".repeat(64)));
             });
         }
+    }
+
+    /// Twilio: the hash that the request names.
+    fn hashes(&mut self) {
+        const SETTINGS: &str = "X-Twilio-Webhooks-Signature-Settings";
+        let sha256 = self.vendor.name == "twilio-shared";
+        let (older, newer) = if sha256 { (MALFORMED, Accepted) } else { (Accepted, MALFORMED) };
+        for (value, verdict) in [
+            ("key=webhooks_sharedkey_2", older),
+            ("key=webhooks_sharedkey_2,algorithm=", older),
+            ("algorithm=HMAC_SHA1", older),
+            ("algorithm=HMAC_SHA256", newer),
+            ("key=webhooks_sharedkey_2, algorithm = hmac_sha256", newer),
+            ("algorithm=HMAC_MD5", MALFORMED),
+            ("algorithm=none", MALFORMED),
+        ] {
+            self.change(format!("{value:?} named"), verdict, move |request| {
+                request.remove(SETTINGS);
+                request.append(SETTINGS, value);
+            });
+        }
+        self.change("no hash named", older, |request| request.remove(SETTINGS));
+        self.change("a hash named twice", DUPLICATE, |request| {
+            request.append(SETTINGS, "algorithm=HMAC_SHA256");
+            request.append(SETTINGS, "algorithm=HMAC_SHA1");
+        });
     }
 
     /// GitHub: the older hash, which it still sends as well.
