@@ -2,7 +2,7 @@
 //!
 //! # The path of an event
 //! 1. [`api`] reads a request under its limits, parses it into an event that cannot be wrong and finds the endpoints that take
-//!    it ([`policy::routing`]).
+//!    it ([`policy::routing`]). [`inbound`] does the same with what third parties post, once it has verified it.
 //! 2. [`outbox`] takes it through a bounded queue. One thread drains whatever waits, writes it as one commit, makes it durable
 //!    once, and only then is the request answered 202. A full queue or disk is a 503; what was accepted is never dropped.
 //! 3. The fresh event goes to [`dispatch`] straight from memory. The task there owns the [`schedule`]: a lane for each endpoint

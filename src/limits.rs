@@ -63,10 +63,14 @@ pub const DELIVER_AT_AHEAD_MS_MAX: u64 = 366 * 24 * 3600 * 1000;
 pub const REQUEST_HEAD_BYTES_MAX: usize = 64 * KIB;
 /// Most headers of one request.
 pub const REQUEST_HEADERS_MAX: usize = 100;
+/// How long a proxy may take from connecting to the end of its PROXY header, in milliseconds; it is hung up on then.
+pub const PROXY_HEADER_MS_MAX: u64 = 5_000;
+/// Longest PROXY header, its extensions included, in bytes; who sends a longer one is hung up on.
+pub const PROXY_HEADER_BYTES_MAX: usize = 4 * KIB;
 /// How long a client may take from connecting to the end of its TLS handshake, in milliseconds; it is hung up on then.
 pub const TLS_HANDSHAKE_MS_MAX: u64 = 10_000;
 /// How long a client may take to send a request head, from its first byte, in milliseconds; the first one of a connection counts
-/// from the accept, with the TLS handshake. After it the connection is closed.
+/// from the accept, with PROXY header and TLS handshake. After it the connection is closed.
 pub const REQUEST_HEAD_MS_MAX: u64 = 10_000;
 /// How long a client may take to send a whole request body, in milliseconds; 408.
 pub const REQUEST_BODY_MS_MAX: u64 = 30_000;
@@ -153,6 +157,11 @@ pub const LISTEN_SHOWN_BYTES_MAX: usize = 8 * KIB;
 pub const LISTEN_CONNECTIONS_MAX: usize = 256;
 /// Webhook ids of which `listen` counts the attempts; the oldest are forgotten.
 pub const LISTEN_IDS_MAX: usize = 10_000;
+
+/// Largest answer of an app that `listen --forward` reads, in bytes.
+pub const LISTEN_ANSWER_BYTES_MAX: usize = 4 * MIB;
+/// How long `listen --forward` waits for an app's answer, in milliseconds; then the sender gets 504.
+pub const LISTEN_ANSWER_MS_MAX: u64 = 30_000;
 
 /// Largest value written to the storage engine, in bytes. Bigger ones would be put in blob files, which the engine never
 /// syncs; see `outbox`.
@@ -339,4 +348,6 @@ const _: () = {
     assert!(HTTP2_STREAM_WINDOW_BYTES <= HTTP2_CONNECTION_WINDOW_BYTES);
     // An answer that is being written is not taken for an idle connection before it counts as not being read.
     assert!(ANSWER_STALL_MS_MAX < IDLE_MS_MAX && REQUEST_HEAD_MS_MAX < IDLE_MS_MAX);
+    // What stands before a head leaves time for it.
+    assert!(PROXY_HEADER_MS_MAX < TLS_HANDSHAKE_MS_MAX && TLS_HANDSHAKE_MS_MAX <= REQUEST_HEAD_MS_MAX);
 };

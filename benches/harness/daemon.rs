@@ -21,6 +21,7 @@ pub(crate) struct Settings {
     storage: String,
     delivery: String,
     endpoints: String,
+    sources: String,
 }
 
 impl Settings {
@@ -47,13 +48,20 @@ impl Settings {
         self
     }
 
-    fn config(&self, listen: &str, data: &Path) -> String {
-        let Self { storage, delivery, endpoints } = self;
+    /// A source, by lines of its own.
+    pub(crate) fn source(mut self, name: &str, lines: &str) -> Self {
+        writeln!(self.sources, "[source.{name}]\n{lines}").expect("text can be written to a string");
+        self
+    }
+
+    fn config(&self, listen: &str, inbound: &str, data: &Path) -> String {
+        let Self { storage, delivery, endpoints, sources } = self;
+        let inbound = if sources.is_empty() { String::new() } else { format!("[inbound]\nlisten = \"{inbound}\"\n") };
         format!(
             "[api]\nlisten = \"{listen}\"\n\
              [storage]\ndir = \"{}\"\ndurability = \"fsync\"\n{storage}\
              [delivery]\nallow_networks = [\"127.0.0.0/8\"]\n{delivery}\
-             {endpoints}",
+             {endpoints}{inbound}{sources}",
             data.display()
         )
     }
@@ -63,6 +71,8 @@ impl Settings {
 pub(crate) struct Daemon {
     child: Option<Child>,
     pub(crate) address: String,
+    /// Where its sources are posted to, if it has any.
+    pub(crate) inbound: String,
     folder: PathBuf,
 }
 
@@ -79,10 +89,12 @@ impl Daemon {
         let folder = dir.join(format!("bench-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&folder);
         std::fs::create_dir_all(folder.join("data"))?;
-        let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        let address = format!("127.0.0.1:{port}");
-        std::fs::write(folder.join("webhookd.toml"), settings.config(&address, &folder.join("data")))?;
-        let mut daemon = Self { child: None, address, folder };
+        // Both are held until both are known, so that they differ.
+        let places = [std::net::TcpListener::bind("127.0.0.1:0")?, std::net::TcpListener::bind("127.0.0.1:0")?];
+        let [address, inbound] = [places[0].local_addr()?.to_string(), places[1].local_addr()?.to_string()];
+        drop(places);
+        std::fs::write(folder.join("webhookd.toml"), settings.config(&address, &inbound, &folder.join("data")))?;
+        let mut daemon = Self { child: None, address, inbound, folder };
         daemon.start().await?;
         Ok(daemon)
     }

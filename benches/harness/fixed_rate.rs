@@ -45,6 +45,39 @@ impl Pace {
     }
 }
 
+/// Whoever posts one numbered request after another on one connection.
+pub(crate) trait Poster: Send + 'static {
+    /// Posts request `n`; returns the status of the answer.
+    fn post(&mut self, n: usize) -> impl Future<Output = Result<u16, Failure>> + Send;
+}
+
+/// Posts events to the API.
+pub(crate) struct Producer {
+    connection: Connection,
+    shape: Shape,
+    body: String,
+}
+
+impl Producer {
+    /// So many of them.
+    pub(crate) async fn several(address: &str, connections: usize, shape: &Shape) -> Result<Vec<Self>, Failure> {
+        let mut producers = Vec::new();
+        for _ in 0..connections {
+            let connection = Connection::to(address).await?;
+            producers.push(Self { connection, shape: shape.clone(), body: String::new() });
+        }
+        Ok(producers)
+    }
+}
+
+impl Poster for Producer {
+    async fn post(&mut self, n: usize) -> Result<u16, Failure> {
+        self.body.clear();
+        self.shape.write(n, &mut self.body);
+        self.connection.post("/v1/events", &self.body).await
+    }
+}
+
 /// Posts at that pace over so many connections; returns how long after it was due each event was acknowledged.
 pub(crate) async fn post(
     address: &str,
@@ -53,17 +86,21 @@ pub(crate) async fn post(
     shape: &Shape,
     times: &Arc<Times>,
 ) -> Result<Quantiles, Failure> {
+    post_by(Producer::several(address, connections, shape).await?, pace, times).await
+}
+
+/// The same by these posters.
+pub(crate) async fn post_by(posters: Vec<impl Poster>, pace: Pace, times: &Arc<Times>) -> Result<Quantiles, Failure> {
     let mut producers = JoinSet::new();
     let mut queues = Vec::new();
-    for _ in 0..connections {
+    for mut poster in posters {
         let (queue, mut turns) = mpsc::channel::<usize>(1024);
         queues.push(queue);
-        let (times, shape) = (Arc::clone(times), shape.clone());
-        let mut connection = Connection::to(address).await?;
+        let times = Arc::clone(times);
         producers.spawn(async move {
-            let (mut latencies, mut body) = (Vec::new(), String::new());
+            let mut latencies = Vec::new();
             while let Some(n) = turns.recv().await {
-                latencies.extend(full_speed::one(&mut connection, n, pace.due(n), &shape, &times, &mut body).await?);
+                latencies.extend(full_speed::one(&mut poster, n, pace.due(n), &times).await?);
             }
             Ok(latencies)
         });

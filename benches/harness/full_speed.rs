@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
 use super::Failure;
-use super::connection::Connection;
+use super::fixed_rate::{Poster, Producer};
 use super::shape::Shape;
 use super::times::{Quantiles, Times};
 
@@ -19,19 +19,27 @@ pub(crate) async fn post(
     shape: &Shape,
     times: &Arc<Times>,
 ) -> Result<Quantiles, Failure> {
+    post_by(Producer::several(address, connections, shape).await?, time, times).await
+}
+
+/// The same by these posters.
+pub(crate) async fn post_by(
+    posters: Vec<impl Poster>,
+    time: Duration,
+    times: &Arc<Times>,
+) -> Result<Quantiles, Failure> {
     let mut producers = JoinSet::new();
-    let end = Instant::now() + time;
-    for first in 0..connections {
-        let (times, shape) = (Arc::clone(times), shape.clone());
-        let mut connection = Connection::to(address).await?;
+    let (end, count) = (Instant::now() + time, posters.len());
+    for (first, mut poster) in posters.into_iter().enumerate() {
+        let times = Arc::clone(times);
         producers.spawn(async move {
-            let (mut latencies, mut body) = (Vec::new(), String::new());
-            for n in (first..times.events()).step_by(connections) {
+            let mut latencies = Vec::new();
+            for n in (first..times.events()).step_by(count) {
                 let sent = Instant::now();
                 if sent >= end {
                     break;
                 }
-                latencies.extend(one(&mut connection, n, sent, &shape, &times, &mut body).await?);
+                latencies.extend(one(&mut poster, n, sent, &times).await?);
             }
             Ok(latencies)
         });
@@ -39,24 +47,20 @@ pub(crate) async fn post(
     join(producers).await
 }
 
-/// Posts event `n`; returns how long after `since` it was acknowledged, and nothing where it was refused for now.
+/// Posts request `n`; returns how long after `since` it was acknowledged, and nothing where it was refused for now.
 pub(super) async fn one(
-    connection: &mut Connection,
+    poster: &mut impl Poster,
     n: usize,
     since: Instant,
-    shape: &Shape,
     times: &Times,
-    body: &mut String,
 ) -> Result<Option<u32>, Failure> {
-    body.clear();
-    shape.write(n, body);
-    match connection.post("/v1/events", body).await? {
-        202 => Ok(Some(times.acknowledge(n, since))),
-        503 => {
+    match poster.post(n).await? {
+        200 | 202 => Ok(Some(times.acknowledge(n, since))),
+        429 | 503 => {
             times.refuse();
             Ok(None)
         }
-        other => Err(format!("event {n} was answered {other}").into()),
+        other => Err(format!("request {n} was answered {other}").into()),
     }
 }
 

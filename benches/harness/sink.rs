@@ -14,9 +14,24 @@ use tokio::task::JoinSet;
 
 use super::shape;
 
+/// The header of every delivery that says which event it is.
+const OUR_ID: &str = "webhook-id";
+
 /// Answers every request with 200, once `take` is through with its event's number where that is known here; serves until it is
 /// dropped.
 pub(crate) fn serve<F>(listener: TcpListener, take: impl Fn(usize) -> F + Clone + Send + 'static) -> JoinSet<()>
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    serve_by(listener, OUR_ID, take)
+}
+
+/// The same, where the number stands in another header.
+pub(crate) fn serve_by<F>(
+    listener: TcpListener,
+    header: &'static str,
+    take: impl Fn(usize) -> F + Clone + Send + 'static,
+) -> JoinSet<()>
 where
     F: Future<Output = ()> + Send + 'static,
 {
@@ -26,7 +41,7 @@ where
         loop {
             let Ok((stream, _)) = listener.accept().await else { continue };
             let _ = stream.set_nodelay(true);
-            connections.spawn(connection(stream, take.clone()));
+            connections.spawn(connection_by(stream, header, take.clone()));
             while connections.try_join_next().is_some() {}
         }
     });
@@ -38,8 +53,18 @@ pub(crate) async fn connection<F>(stream: impl AsyncRead + AsyncWrite + Unpin, t
 where
     F: Future<Output = ()>,
 {
+    connection_by(stream, OUR_ID, take).await;
+}
+
+async fn connection_by<F>(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    header: &'static str,
+    take: impl Fn(usize) -> F + Clone,
+) where
+    F: Future<Output = ()>,
+{
     let service = service_fn(move |request: Request<Incoming>| {
-        let id = request.headers().get("webhook-id").and_then(|value| value.to_str().ok());
+        let id = request.headers().get(header).and_then(|value| value.to_str().ok());
         let n = id.and_then(shape::number);
         let take = take.clone();
         async move {

@@ -54,7 +54,7 @@ impl Times {
         self.acknowledged[n].load(Ordering::Relaxed) > 0
     }
 
-    /// A request was answered 503.
+    /// A request was answered 429 or 503.
     pub(crate) fn refuse(&self) {
         self.refused.fetch_add(1, Ordering::Relaxed);
     }
@@ -82,7 +82,7 @@ impl Times {
         self.repeats.load(Ordering::Relaxed)
     }
 
-    /// Requests that were answered 503.
+    /// Requests that were answered 429 or 503.
     pub(crate) fn refused(&self) -> usize {
         self.refused.load(Ordering::Relaxed)
     }

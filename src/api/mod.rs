@@ -123,7 +123,7 @@ impl Api {
         Self {
             targets: Targets::new(&config, &roster),
             tokens: Tokens::new(&config.api.tokens),
-            holdings: Holdings::new(limits::BODIES_BYTES_MAX),
+            holdings: Holdings::new("api", limits::BODIES_BYTES_MAX),
             replays: Arc::new(Semaphore::new(limits::ENDPOINT_REPLAYS_MAX)),
             config,
             roster,

@@ -48,9 +48,14 @@ pub enum ReloadError {
     /// An endpoint cannot be delivered to as configured.
     #[error(transparent)]
     Courier(#[from] CourierError),
-    /// The listener's certificate cannot be served.
-    #[error("api.tls: {0}")]
-    Tls(#[from] TlsError),
+    /// The certificate of a listener cannot be served.
+    #[error("{table}.tls: {source}")]
+    Tls {
+        /// The listener's table.
+        table: &'static str,
+        /// Why not.
+        source: TlsError,
+    },
     /// Its new endpoints would be more than one process can number.
     #[error(
         "the config brings more new endpoint names than webhookd can take in while it runs: it has met {met} since its start \

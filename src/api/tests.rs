@@ -19,10 +19,10 @@ use tokio_util::task::TaskTracker;
 
 use super::{Parts, ReloadAsk, Reloads, Snapshots, serve};
 use crate::clock::{ManualClock, ManualHandle, SharedClock, UnixMs};
-use crate::config::{Config, Listen};
+use crate::config::{Config, Listen, Proxies};
 use crate::deliver::{HttpCourier, OwnListeners};
 use crate::dispatch::Dispatcher;
-use crate::front::{Connections, Listener, Places, Serving};
+use crate::front::{Connections, Listener, Places, ProxyHeaders, Serving};
 use crate::intake::readiness::{Core, Phase, Readiness};
 use crate::intake::targets::Targets;
 use crate::limits;
@@ -162,11 +162,13 @@ impl Bench {
             reloads,
             trail,
         });
-        let listener = Listener::bind(&Listen::Tcp("127.0.0.1:0".parse().unwrap())).await.unwrap();
+        let listener = Listener::bind("api", &Listen::Tcp("127.0.0.1:0".parse().unwrap())).await.unwrap();
         let address = listener.tcp_address().unwrap();
         let places = Places { all: 1000, per_address: 1000 };
         let connections = Connections::new("api", places, Metrics::shared());
-        let serving = Serving { shutdown: stop.clone(), tracker: tracker.clone(), connections, tls: None };
+        let proxies = ProxyHeaders::new("api", Proxies::default(), Metrics::shared());
+        let (shutdown, tracker_of) = (stop.clone(), tracker.clone());
+        let serving = Serving { shutdown, tracker: tracker_of, connections, tls: None, proxies };
         tracker.spawn(serve(listener, Arc::clone(&front), serving));
         let core = Core { outbox: outbox.clone(), control: running.control };
         let _folder = folder;

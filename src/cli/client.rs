@@ -7,30 +7,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Incoming;
-use hyper::client::conn::http1;
+use http_body_util::Full;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, RETRY_AFTER, USER_AGENT};
 use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
-use rustls::pki_types::ServerName;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use url::{Position, Url};
 
+use super::exchange::{dial, dial_tcp, exchange, shake_hands};
 use super::failure::Failure;
 use super::tls::Met;
 use crate::limits;
-
-/// How long connecting may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_millis(limits::CONNECT_MS_MAX);
 
 /// Where the daemon answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -283,73 +275,33 @@ impl Api {
             request = request.header(AUTHORIZATION, bearer);
         }
         let request = request.body(Full::new(body)).map_err(|error| self.broken(&error))?;
-        match &self.address {
+        let exchanged = match &self.address {
             Address::Http { authority } => {
-                let stream = self.dial(TcpStream::connect(authority)).await?;
-                stream.set_nodelay(true).map_err(|error| self.broken(&error))?;
-                self.exchange(stream, request).await
+                let stream = self.dialled(dial_tcp(authority).await)?;
+                exchange(stream, request, limits::CLI_ANSWER_BYTES_MAX).await
             }
             Address::Https { authority } => {
-                let stream = self.dial(TcpStream::connect(authority)).await?;
-                stream.set_nodelay(true).map_err(|error| self.broken(&error))?;
-                self.exchange(self.shake_hands(authority, stream).await?, request).await
+                let stream = self.dialled(dial_tcp(authority).await)?;
+                exchange(self.secured(authority, stream).await?, request, limits::CLI_ANSWER_BYTES_MAX).await
             }
-            Address::Unix(path) => self.exchange(self.dial(UnixStream::connect(path)).await?, request).await,
-        }
-    }
-
-    async fn dial<S>(&self, connecting: impl Future<Output = io::Result<S>>) -> Result<S, ApiError> {
-        let no_daemon = |cause| ApiError::NoDaemon { address: self.address.clone(), cause };
-        match timeout(CONNECT_TIMEOUT, connecting).await {
-            Ok(connected) => connected.map_err(no_daemon),
-            Err(_) => Err(no_daemon(io::ErrorKind::TimedOut.into())),
-        }
-    }
-
-    async fn shake_hands(&self, authority: &str, stream: TcpStream) -> Result<TlsStream<TcpStream>, ApiError> {
-        let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
-        let host = host.trim_start_matches('[').trim_end_matches(']');
-        let name = ServerName::try_from(host.to_owned()).map_err(|error| self.broken(&error))?;
-        let Some(settings) = &self.tls else { return Err(self.broken(&io::Error::other("TLS is not set up"))) };
-        let shaken = TlsConnector::from(Arc::clone(settings)).connect(name, stream);
-        match timeout(CONNECT_TIMEOUT, shaken).await {
-            Ok(Ok(stream)) => Ok(stream),
-            Ok(Err(error)) => Err(match Met::below(&error) {
-                Some(met) => ApiError::Tls { address: self.address.clone(), met },
-                None => self.broken(&error),
-            }),
-            Err(_) => Err(self.broken(&io::Error::from(io::ErrorKind::TimedOut))),
-        }
-    }
-
-    /// Sends one request and reads its answer, driving the connection meanwhile; both end together.
-    async fn exchange<S>(&self, stream: S, request: Request<Full<Bytes>>) -> Result<(Response<()>, Bytes), ApiError>
-    where
-        S: AsyncRead + AsyncWrite + Unpin,
-    {
-        let handshake = http1::handshake(TokioIo::new(stream)).await;
-        let (mut sender, connection) = handshake.map_err(|error| self.broken(&error))?;
-        let answer = async {
-            let response = sender.send_request(request).await.map_err(|error| self.broken(&error))?;
-            self.read(response).await
+            Address::Unix(path) => {
+                let stream = self.dialled(dial(UnixStream::connect(path)).await)?;
+                exchange(stream, request, limits::CLI_ANSWER_BYTES_MAX).await
+            }
         };
-        tokio::pin!(answer, connection);
-        let mut connected = true;
-        loop {
-            tokio::select! {
-                biased;
-                answer = &mut answer => return answer,
-                // Its error, if any, reaches the answer as well.
-                _ = &mut connection, if connected => connected = false,
-            }
-        }
+        exchanged.map_err(|error| self.broken(&*error))
     }
 
-    async fn read(&self, response: Response<Incoming>) -> Result<(Response<()>, Bytes), ApiError> {
-        let (head, body) = response.into_parts();
-        let body = Limited::new(body, limits::CLI_ANSWER_BYTES_MAX).collect().await;
-        let body = body.map_err(|error| self.broken(&*error))?.to_bytes();
-        Ok((Response::from_parts(head, ()), body))
+    fn dialled<S>(&self, connected: io::Result<S>) -> Result<S, ApiError> {
+        connected.map_err(|cause| ApiError::NoDaemon { address: self.address.clone(), cause })
+    }
+
+    async fn secured(&self, authority: &str, stream: TcpStream) -> Result<TlsStream<TcpStream>, ApiError> {
+        let Some(settings) = &self.tls else { return Err(self.broken(&io::Error::other("TLS is not set up"))) };
+        shake_hands(settings, authority, stream).await.map_err(|error| match Met::below(&*error) {
+            Some(met) => ApiError::Tls { address: self.address.clone(), met },
+            None => self.broken(&*error),
+        })
     }
 
     fn broken(&self, cause: &(dyn std::error::Error + 'static)) -> ApiError {

@@ -20,6 +20,7 @@ use zeroize::Zeroizing;
 
 use super::client::{Address, Api};
 use super::failure::{Failure, Outcome};
+use super::judge::{Judge, Told};
 use super::listen::verify_with;
 use super::receiver::{Hit, Manner, Receiver, Service, Verify};
 use super::{Stage, block_on_all_threads};
@@ -139,18 +140,18 @@ fn receiving(keys: &Keys, mended: &Arc<AtomicBool>, stage: &Stage) -> Result<(Se
     let (sender, hits) = mpsc::channel(HITS_MAX);
     let verifier = |secret: &Secret| {
         let scheme = Scheme::new(SchemeKind::Standard, secret, &Options::default()).map_err(Failure::failed)?;
-        Ok::<_, Failure>(verify_with(scheme))
+        Ok::<_, Failure>(verify_with(Judge::new(SchemeKind::Standard, vec![scheme], Told::default()), None))
     };
     let shop = verifier(&keys.shop)?;
     let billing = verifier(&Secret::new(keys.billing.public.clone().into_bytes()))?;
     let legacy = verifier(&keys.legacy)?;
-    let verify: Verify = Arc::new(move |path, headers, body, now| {
-        let judge = match path {
+    let verify: Verify = Arc::new(move |uri, headers, body, now| {
+        let judge = match uri.path() {
             "/shop" => &shop,
             "/billing" => &billing,
             _ => &legacy,
         };
-        judge(path, headers, body, now)
+        judge(uri, headers, body, now)
     });
     let mended = Arc::clone(mended);
     let manners = Arc::new(move |path: &str| match path {
@@ -158,7 +159,8 @@ fn receiving(keys: &Keys, mended: &Arc<AtomicBool>, stage: &Stage) -> Result<(Se
         "/legacy" if !mended.load(Ordering::Relaxed) => Manner { status: Some(500), ..Manner::default() },
         _ => Manner::default(),
     });
-    let service = Service { manners, verify: Some(verify), clock: Arc::clone(&stage.clock), hits: sender };
+    let clock = Arc::clone(&stage.clock);
+    let service = Service { manners, verify: Some(verify), forward: None, clock, hits: sender };
     Ok((service, hits))
 }
 

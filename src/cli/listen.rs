@@ -1,4 +1,4 @@
-//! `webhookd listen`: shows every request it gets, checks signatures, and misbehaves on demand.
+//! `webhookd listen`: shows every request it gets, checks signatures, misbehaves on demand, and passes on to an app.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -8,22 +8,27 @@ use anyhow::Context as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use clap::Args;
+use hyper::Uri;
+use hyper::header::{HOST, HeaderMap};
 use serde_json::{Map, Value, json};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use url::Url;
 
 use super::Stage;
 use super::failure::{Failure, Outcome};
+use super::forward::{Forward, Forwarded};
 use super::json_text::{is_json, pretty};
-use super::key_args::{refusal_in_words, scheme_parser, secret_in};
+use super::judge::Judge;
+use super::key_args::{SchemeArgs, secret_in};
+use super::post::{Destination, TlsArgs, parse_url};
 use super::receiver::{Hit, Manner, Receiver, Service, Verify};
 use super::screen::{Screen, Tone, escape, escape_lines};
 use super::when::parse_span_ms;
 use crate::limits;
 use crate::signature::secret::Secret;
-use crate::signature::{Options, Received, Scheme, SchemeKind, verify};
 
 /// Requests that wait for being shown; when more come, they wait for their answer.
 const HITS_MAX: usize = 256;
@@ -33,7 +38,7 @@ const DULL: [&str; 6] = ["host", "accept", "accept-encoding", "connection", "con
 /// Headers whose values are secrets.
 const SECRET: [&str; 4] = ["authorization", "proxy-authorization", "cookie", "x-gitlab-token"];
 
-/// Receive webhooks and show them; misbehave on demand
+/// Receive webhooks and show them; misbehave on demand, or pass them on to an app
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub(super) struct ListenArgs {
@@ -45,13 +50,13 @@ pub(super) struct ListenArgs {
     #[arg(long, value_name = "ADDRESS", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
     host: IpAddr,
 
-    /// Check signatures with this secret (whsec_… or whpk_…), or with the one in @FILE; what does not hold is answered 401
+    /// Pass each request on to this URL, and its answer back; what the URL has no query for, the request's does
+    #[arg(long, value_name = "URL", value_parser = parse_url)]
+    forward: Option<Url>,
+
+    /// Check signatures with this secret, or with the one in @FILE; what does not hold is answered 401, and not passed on
     #[arg(long, value_name = "SECRET")]
     verify: Option<String>,
-
-    /// The signature scheme of --verify
-    #[arg(long, value_name = "SCHEME", default_value = "standard", value_parser = scheme_parser())]
-    scheme: SchemeKind,
 
     /// Answer 500 to the first N attempts of each webhook-id, then 200
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
@@ -68,6 +73,12 @@ pub(super) struct ListenArgs {
     /// Print each request as one line of JSON, after a line with the address
     #[arg(long)]
     json: bool,
+
+    #[command(flatten)]
+    scheme: SchemeArgs,
+
+    #[command(flatten)]
+    tls: TlsArgs,
 }
 
 const AFTER_HELP: &str = "\
@@ -76,23 +87,34 @@ Examples:
   webhookd listen --port 9000 --verify @secret
   webhookd listen --fail 2
   webhookd listen --status 503 --delay 2s
+  webhookd listen --forward http://127.0.0.1:3000/hooks
+  webhookd listen --forward http://127.0.0.1:3000/hooks --verify @secret --scheme github
+  webhookd listen --verify @token --scheme twilio --url https://hooks.example.com/sms
+
+--forward passes on what is not refused here: method, headers and body as they came, without what belongs to the connection. \
+The sender gets the app's status, content-type and body; an app that is down makes a 502, one without an answer in 30 s a 504.
 
 Let the daemon deliver here with `url = \"http://127.0.0.1:8402/\"` and `allow_networks = [\"127.0.0.0/8\"]` in an \
 endpoint. Requests without a webhook-id count as one for --fail. Ctrl-C ends it, with a summary.";
 
 pub(super) async fn run(args: &ListenArgs, stage: &mut Stage) -> Outcome {
-    let verify = args.verify.as_deref().map(|given| verifier(given, args.scheme)).transpose()?;
+    let verify = verifier(args)?;
+    let forward = forward(args, stage)?;
     let address = SocketAddr::new(args.host, args.port);
     let receiver = Receiver::bind(address).await;
     let receiver = receiver.map_err(|error| Failure::failed(format!("cannot listen on {address}: {error}")))?;
     let (hits, mut shown) = mpsc::channel(HITS_MAX);
     let manner = Manner { fail_first: args.fail, status: args.status, delay_ms: args.delay };
-    let service = Service { manners: Arc::new(move |_| manner), verify, clock: Arc::clone(&stage.clock), hits };
+    let clock = Arc::clone(&stage.clock);
+    let service = Service { manners: Arc::new(move |_| manner), verify, forward, clock, hits };
     let url = format!("http://{}", receiver.address());
     let screen = &mut stage.screen;
     let greeting = match args.json {
         true => json!({ "listening": url }).to_string(),
-        false => format!("listening on {url}  (Ctrl-C ends)"),
+        false => match &args.forward {
+            Some(to) => format!("listening on {url}, forwarding to {to}  (Ctrl-C ends)"),
+            None => format!("listening on {url}  (Ctrl-C ends)"),
+        },
     };
     screen.line(&greeting)?;
     let mut interrupt = signal(SignalKind::interrupt()).context("signals could not be watched")?;
@@ -105,7 +127,10 @@ pub(super) async fn run(args: &ListenArgs, stage: &mut Stage) -> Outcome {
         tokio::select! {
             Some(hit) = shown.recv() => {
                 summary.count(&hit);
-                let said = if args.json { screen.line(&as_json(&hit)).map_err(Failure::from) } else { show(screen, &hit) };
+                let said = match args.json {
+                    true => screen.line(&as_json(&hit)).map_err(Failure::from),
+                    false => show(screen, &hit, args.scheme.secret_header()),
+                };
                 if said.is_err() { break said; }
             }
             _ = interrupt.recv() => break Ok(()),
@@ -119,27 +144,53 @@ pub(super) async fn run(args: &ListenArgs, stage: &mut Stage) -> Outcome {
     if args.json { Ok(()) } else { Ok(screen.line(&summary.words())?) }
 }
 
-/// Reads what `--verify` takes.
-fn verifier(given: &str, kind: SchemeKind) -> Result<Verify, Failure> {
+/// Reads `--verify` and what belongs to it.
+fn verifier(args: &ListenArgs) -> Result<Option<Verify>, Failure> {
+    let Some(given) = &args.verify else {
+        return if args.scheme.is_empty() {
+            Ok(None)
+        } else {
+            Err(Failure::usage("--scheme and its options say how to check signatures: give the secret with --verify"))
+        };
+    };
     let secret = match given.strip_prefix('@') {
         Some(file) => secret_in(Path::new(file))?,
         None => Secret::new(given.as_bytes().to_vec()),
     };
-    let scheme = Scheme::new(kind, &secret, &Options::default()).map_err(Failure::usage)?;
-    Ok(verify_with(scheme))
+    let judge = args.scheme.judge(vec![args.scheme.with(&secret, false)?]);
+    Ok(Some(verify_with(judge, args.scheme.url.clone())))
 }
 
-/// A judge of signatures that tells its reasons in words.
-pub(super) fn verify_with(scheme: Scheme) -> Verify {
-    let kind = scheme.kind();
-    let schemes = [scheme];
-    Arc::new(move |_, headers, body, now| {
-        let received = Received { headers, body, now_secs: now.secs(), url: None };
-        verify(&schemes, &received).map_err(|refusal| refusal_in_words(refusal, kind, headers, now))
+/// Reads `--forward` and what belongs to it.
+fn forward(args: &ListenArgs, stage: &Stage) -> Result<Option<Forward>, Failure> {
+    let Some(url) = &args.forward else { return Ok(None) };
+    if args.status.is_some() && args.fail == 0 {
+        return Err(Failure::usage(
+            "with --forward the app says the status; --status is for the failures of --fail then",
+        ));
+    }
+    let to = Destination::new(url.clone(), &args.tls, limits::LISTEN_ANSWER_BYTES_MAX, limits::LISTEN_ANSWER_MS_MAX)?;
+    Ok(Some(Forward::new(to, Arc::clone(&stage.clock))))
+}
+
+/// A judge of signatures that tells its reasons in words. `url` is the public one, without a query.
+pub(super) fn verify_with(judge: Judge, url: Option<String>) -> Verify {
+    Arc::new(move |uri, headers, body, now| {
+        let called = called(url.as_deref(), uri, headers);
+        judge.judge(headers, body, now, called.as_deref()).map_err(|verdict| verdict.words)
     })
 }
 
-fn show(screen: &mut Screen, hit: &Hit) -> Outcome {
+/// The URL that the sender called, as far as it is known here.
+fn called(public: Option<&str>, uri: &Uri, headers: &HeaderMap) -> Option<String> {
+    match (public, uri.query()) {
+        (Some(url), Some(query)) if !url.contains('?') => Some(format!("{url}?{query}")),
+        (Some(url), _) => Some(url.to_owned()),
+        (None, _) => Some(format!("http://{}{}", headers.get(HOST)?.to_str().ok()?, uri.path_and_query()?)),
+    }
+}
+
+fn show(screen: &mut Screen, hit: &Hit, secret_header: Option<&str>) -> Outcome {
     let moment = hit.at.to_string();
     let time = moment.split_once('T').map_or(moment.as_str(), |(_, time)| time);
     let (time, from) = (screen.paint(Tone::Faint, time), screen.paint(Tone::Faint, &format!("from {}", hit.from)));
@@ -149,7 +200,9 @@ fn show(screen: &mut Screen, hit: &Hit) -> Outcome {
     let again = if hit.attempt > 1 { format!("  no. {} with this id", hit.attempt) } else { String::new() };
     screen.line(&format!("{time}  {request}  {from}  {answered}{again}"))?;
     for (name, value) in hit.headers.iter().filter(|(name, _)| !DULL.contains(&name.as_str())) {
-        let value = if SECRET.contains(&name.as_str()) {
+        let value = if SECRET.contains(&name.as_str())
+            || secret_header.is_some_and(|secret| name.as_str().eq_ignore_ascii_case(secret))
+        {
             "(not shown)".into()
         } else {
             escape(&String::from_utf8_lossy(value.as_bytes())).into_owned()
@@ -171,7 +224,24 @@ fn show(screen: &mut Screen, hit: &Hit) -> Outcome {
     for line in body_in_lines(&hit.body) {
         screen.line(&format!("  {line}"))?;
     }
+    if let Some(forwarded) = &hit.forwarded {
+        let (tone, words) = passed_on(forwarded);
+        let line = screen.paint(tone, &format!("  {}", escape(&words)));
+        screen.line(&line)?;
+    }
     Ok(screen.line("")?)
+}
+
+/// What became of a request that was passed on.
+fn passed_on(forwarded: &Forwarded) -> (Tone, String) {
+    let Forwarded { url, duration_ms, outcome } = forwarded;
+    match outcome {
+        Ok(status) => {
+            let tone = if status.is_success() { Tone::Good } else { Tone::Bad };
+            (tone, format!("forwarded to {url}, answered {} in {duration_ms} ms", status.as_u16()))
+        }
+        Err(why) => (Tone::Bad, format!("not forwarded to {url}: {why}")),
+    }
 }
 
 /// The body for reading, safe to print, up to a limit.
@@ -209,6 +279,13 @@ fn as_json(hit: &Hit) -> String {
         Ok(()) => json!({"valid": true}),
         Err(why) => json!({"valid": false, "reason": why}),
     });
+    let forwarded = hit.forwarded.as_ref().map(|Forwarded { url, duration_ms, outcome }| {
+        let (status, error) = match outcome {
+            Ok(status) => (Some(status.as_u16()), None),
+            Err(why) => (None, Some(why)),
+        };
+        json!({"url": url, "status": status, "error": error, "duration_ms": duration_ms})
+    });
     let line = json!({
         "at": hit.at.to_string(),
         "from": hit.from.to_string(),
@@ -219,6 +296,7 @@ fn as_json(hit: &Hit) -> String {
         "body_base64": body_base64,
         "attempt": hit.attempt,
         "signature": signature,
+        "forwarded": forwarded,
         "answered": hit.answered.as_u16(),
     });
     super::screen::escape_json(&line.to_string()).into_owned()
@@ -229,6 +307,7 @@ struct Summary {
     requests: u64,
     successes: u64,
     refused: u64,
+    forwarded: u64,
 }
 
 impl Summary {
@@ -236,6 +315,7 @@ impl Summary {
         self.requests += 1;
         self.successes += u64::from(hit.answered.is_success());
         self.refused += u64::from(matches!(hit.signature, Some(Err(_))));
+        self.forwarded += u64::from(hit.forwarded.as_ref().is_some_and(|forwarded| forwarded.outcome.is_ok()));
     }
 
     fn words(&self) -> String {
@@ -243,8 +323,12 @@ impl Summary {
             0 => String::new(),
             n => format!(", {n} with a signature that does not hold"),
         };
+        let forwarded = match self.forwarded {
+            0 => String::new(),
+            n => format!(", {n} forwarded"),
+        };
         let Self { requests, successes, .. } = self;
-        format!("{requests} requests, {successes} answered with success{refused}")
+        format!("{requests} requests, {successes} answered with success{forwarded}{refused}")
     }
 }
 
@@ -271,10 +355,37 @@ mod tests {
         assert_eq!(lines[1], format!("… and {} bytes more", limits::LISTEN_SHOWN_BYTES_MAX));
     }
 
+    /// `listen` with these options.
+    fn args(options: &[&str]) -> ListenArgs {
+        #[derive(Debug, clap::Parser)]
+        struct Typed {
+            #[command(flatten)]
+            args: ListenArgs,
+        }
+        <Typed as clap::Parser>::try_parse_from([&["listen"], options].concat()).unwrap().args
+    }
+
     #[test]
-    fn a_secret_that_is_none_is_said_at_the_start() {
-        assert_eq!(verifier("nonsense", SchemeKind::Standard).err().unwrap().code(), 2);
-        assert_eq!(verifier("@/nonexistent/secret", SchemeKind::Standard).err().unwrap().code(), 2);
-        assert!(verifier("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", SchemeKind::Standard).is_ok());
+    fn a_secret_that_is_none_or_is_missing_is_said_at_the_start() {
+        let code = |options: &[&str]| verifier(&args(options)).err().map(|failure| failure.code());
+        assert_eq!(code(&["--verify", "nonsense"]), Some(2));
+        assert_eq!(code(&["--verify", "@/nonexistent/secret"]), Some(2));
+        assert_eq!(code(&["--verify", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"]), None);
+        assert_eq!(code(&["--scheme", "github"]), Some(2));
+        assert_eq!(code(&["--verify", "x", "--scheme", "github"]), None);
+        assert_eq!(code(&["--verify", "x", "--scheme", "hmac"]), Some(2), "no header is named");
+        assert_eq!(code(&[]), None);
+    }
+
+    #[test]
+    fn the_called_url_is_the_public_one_or_the_one_of_the_request() {
+        let mut headers = HeaderMap::new();
+        headers.insert(HOST, "127.0.0.1:8402".parse().unwrap());
+        let uri: Uri = "/sms?a=b".parse().unwrap();
+        let of = |public| called(public, &uri, &headers).unwrap();
+        assert_eq!(of(None), "http://127.0.0.1:8402/sms?a=b");
+        assert_eq!(of(Some("https://hooks.example.com/sms")), "https://hooks.example.com/sms?a=b");
+        assert_eq!(of(Some("https://hooks.example.com/sms?x=y")), "https://hooks.example.com/sms?x=y");
+        assert_eq!(called(None, &uri, &HeaderMap::new()), None);
     }
 }

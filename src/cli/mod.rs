@@ -18,11 +18,15 @@ mod endpoint;
 mod endpoints;
 mod event;
 mod events;
+mod exchange;
 mod failure;
+mod forward;
 mod json_text;
+mod judge;
 mod key_args;
 mod listen;
 mod logging;
+mod post;
 mod receiver;
 mod reload;
 mod replay;
@@ -119,7 +123,7 @@ fn perform(command: Command, stage: &mut Stage) -> Outcome {
         Command::Reload(args) => block_on(reload::run(&args, stage)),
         Command::Store(args) => store::run(&args, stage),
         Command::Listen(args) => block_on(listen::run(&args, stage)),
-        Command::Sign(args) => sign::run(&args, stage),
+        Command::Sign(args) => block_on(sign::run(&args, stage)),
         Command::Verify(args) => verify::run(&args, stage),
         Command::Secret(args) => secret::run(&args, stage),
     }

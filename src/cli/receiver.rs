@@ -1,5 +1,5 @@
 //! A receiver of webhooks for trying things out, shared by `listen` and `demo`: it takes every request, checks its
-//! signature if told to, misbehaves if told to, and reports what it saw.
+//! signature if told to, misbehaves or passes on if told to, and reports what it saw.
 
 use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
@@ -14,13 +14,14 @@ use hyper::body::Incoming;
 use hyper::header::HeaderMap;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::forward::{Forward, Forwarded};
 use crate::clock::{SharedClock, UnixMs};
 use crate::limits;
 
@@ -39,22 +40,23 @@ pub(super) struct Manner {
 }
 
 impl Manner {
-    /// The status for the `attempt`-th request with one id; `genuine` is what became of its signature.
-    pub(super) fn answer(self, attempt: u32, genuine: bool) -> StatusCode {
+    /// What the `attempt`-th request with one id is refused with, if it is; `genuine` is what became of its signature. A status
+    /// that is told for all may be one of success.
+    fn refusal(self, attempt: u32, genuine: bool) -> Option<StatusCode> {
         let told = self.status.and_then(|status| StatusCode::from_u16(status).ok());
         if self.fail_first > 0 {
             if attempt <= self.fail_first {
-                return told.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+                return Some(told.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR));
             }
-        } else if let Some(status) = told {
-            return status;
+        } else if told.is_some() {
+            return told;
         }
-        if genuine { StatusCode::OK } else { StatusCode::UNAUTHORIZED }
+        (!genuine).then_some(StatusCode::UNAUTHORIZED)
     }
 }
 
-/// Judges a request's signature: path, headers, body, now. The error says why it does not hold.
-pub(super) type Verify = Arc<dyn Fn(&str, &HeaderMap, &[u8], UnixMs) -> Result<(), String> + Send + Sync>;
+/// Judges a request's signature: URI, headers, body, now. The error says why it does not hold.
+pub(super) type Verify = Arc<dyn Fn(&Uri, &HeaderMap, &[u8], UnixMs) -> Result<(), String> + Send + Sync>;
 
 /// Chooses the manner for a path.
 pub(super) type Manners = Arc<dyn Fn(&str) -> Manner + Send + Sync>;
@@ -78,6 +80,8 @@ pub(super) struct Hit {
     pub(super) attempt: u32,
     /// Its signature, where one is asked for.
     pub(super) signature: Option<Result<(), String>>,
+    /// What became of it where it was passed on.
+    pub(super) forwarded: Option<Forwarded>,
     /// The status it was answered.
     pub(super) answered: StatusCode,
 }
@@ -101,6 +105,8 @@ pub(super) struct Service {
     pub(super) manners: Manners,
     /// How to judge signatures, if at all.
     pub(super) verify: Option<Verify>,
+    /// Where to pass on what is not refused here, if at all.
+    pub(super) forward: Option<Forward>,
     /// The time.
     pub(super) clock: SharedClock,
     /// Where requests are reported. When it is full, requests wait.
@@ -185,25 +191,41 @@ impl Answering {
             let id = head.headers.get(ID_HEADER).map_or(&b""[..], |id| id.as_bytes());
             self.tally.lock().unwrap_or_else(PoisonError::into_inner).count(path, id)
         };
-        let signature =
-            service.verify.as_ref().filter(|_| refused.is_none()).map(|verify| verify(path, &head.headers, &body, at));
+        let signature = service
+            .verify
+            .as_ref()
+            .filter(|_| refused.is_none())
+            .map(|verify| verify(&head.uri, &head.headers, &body, at));
         let manner = (service.manners)(path);
-        let answered = refused.unwrap_or_else(|| manner.answer(attempt, !matches!(signature, Some(Err(_)))));
+        let refused = refused.or_else(|| manner.refusal(attempt, !matches!(signature, Some(Err(_)))));
+        let (response, forwarded) = match (&service.forward, refused) {
+            (Some(forward), None) => {
+                let passed = forward.pass(&head.method, &head.uri, &head.headers, body.clone()).await;
+                (passed.0, Some(passed.1))
+            }
+            (_, refused) => (plain(refused.unwrap_or(StatusCode::OK)), None),
+        };
+        let answered = response.status();
         let target = head.uri.path_and_query().map_or_else(|| head.uri.to_string(), ToString::to_string);
-        let hit =
-            Hit { at, from, method: head.method, target, headers: head.headers, body, attempt, signature, answered };
+        let (method, headers) = (head.method, head.headers);
+        let hit = Hit { at, from, method, target, headers, body, attempt, signature, forwarded, answered };
         // Nobody looks any more once the command ends; the sender still gets its answer.
         let _ = service.hits.send(hit).await;
         if manner.delay_ms > 0 {
             tokio::time::sleep(Duration::from_millis(manner.delay_ms)).await;
         }
-        let mut response = Response::new(Full::new(match answered {
-            StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED => Bytes::new(),
-            status => Bytes::from(format!("{status}\n")),
-        }));
-        *response.status_mut() = answered;
         response
     }
+}
+
+/// An answer that says its status.
+fn plain(status: StatusCode) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(match status {
+        StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED => Bytes::new(),
+        status => Bytes::from(format!("{status}\n")),
+    }));
+    *response.status_mut() = status;
+    response
 }
 
 /// Counts the attempts of each webhook id on each path; the oldest ids are forgotten. Requests without an id count together.

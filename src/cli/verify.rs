@@ -8,11 +8,10 @@ use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 
 use super::Stage;
 use super::failure::{EXIT_FAILED, Failure, Outcome};
-use super::key_args::{KeyArgs, body_on_stdin, refusal_in_words};
+use super::judge::Verdict;
+use super::key_args::{KeyArgs, body_on_stdin, header};
 use super::screen::{Tone, escape};
 use super::when::Moment;
-use crate::clock::UnixMs;
-use crate::signature::{Received, Refusal, Scheme, SchemeKind, verify};
 
 /// Verify the signature of the body on stdin: exit code 0 if it holds, 1 if not
 #[derive(Debug, Args)]
@@ -47,15 +46,8 @@ Examples:
 
 A timestamp may be up to five minutes old or ahead; judge older requests with --at.";
 
-fn header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
-    let (name, value) = text.split_once(':').ok_or("expected `name: value`")?;
-    let name = name.trim().parse().map_err(|_| format!("{:?} is no header name", name.trim()))?;
-    let value = HeaderValue::from_str(value.trim()).map_err(|_| "the value has characters that no header may carry")?;
-    Ok((name, value))
-}
-
 pub(super) fn run(args: &VerifyArgs, stage: &mut Stage) -> Outcome {
-    let schemes = args.key.schemes(false)?;
+    let judge = args.key.judge()?;
     let body = body_on_stdin()?;
     let mut headers = HeaderMap::new();
     let in_file = args.header_file.as_deref().map(headers_in).transpose()?.unwrap_or_default();
@@ -65,11 +57,13 @@ pub(super) fn run(args: &VerifyArgs, stage: &mut Stage) -> Outcome {
     }
     let now = stage.clock.wall();
     let at = args.at.map_or(now, |at| at.past(now));
-    let judged = judge(&schemes, args.key.kind(), &headers, &body, at, args.key.url.as_deref());
+    let judged = judge.judge(&headers, &body, at, args.key.scheme.url.as_deref());
     if args.json {
         let result = match &judged {
             Ok(()) => serde_json::json!({"valid": true}),
-            Err((refusal, words)) => serde_json::json!({"valid": false, "reason": refusal.as_str(), "detail": words}),
+            Err(Verdict { refusal, words }) => {
+                serde_json::json!({"valid": false, "reason": refusal.as_str(), "detail": words})
+            }
         };
         stage.screen.json(result.to_string().as_bytes())?;
         return judged.map_err(|_| Failure::silent(EXIT_FAILED));
@@ -79,7 +73,7 @@ pub(super) fn run(args: &VerifyArgs, stage: &mut Stage) -> Outcome {
             let line = stage.screen.paint(Tone::Good, "the signature holds");
             Ok(stage.screen.line(&line)?)
         }
-        Err((_, words)) => Err(Failure::failed(format!("the signature does not hold: {}", escape(&words)))),
+        Err(verdict) => Err(Failure::failed(format!("the signature does not hold: {}", escape(&verdict.words)))),
     }
 }
 
@@ -94,39 +88,19 @@ fn headers_in(file: &Path) -> Result<Vec<(HeaderName, HeaderValue)>, Failure> {
     parsed.collect()
 }
 
-/// Judges a request; the error is its reason and the reason in words.
-fn judge(
-    schemes: &[Scheme],
-    kind: SchemeKind,
-    headers: &HeaderMap,
-    body: &[u8],
-    at: UnixMs,
-    url: Option<&str>,
-) -> Result<(), (Refusal, String)> {
-    let received = Received { headers, body, now_secs: at.secs(), url };
-    verify(schemes, &received).map_err(|refusal| (refusal, refusal_in_words(refusal, kind, headers, at)))
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::judge::{Judge, Told};
     use super::*;
-    use crate::signature::Options;
+    use crate::clock::UnixMs;
     use crate::signature::secret::Secret;
-
-    #[test]
-    fn a_header_is_a_name_and_a_value() {
-        let (name, value) = header("Webhook-Id:  msg_1 ").unwrap();
-        assert_eq!((name.as_str(), value.to_str().unwrap()), ("webhook-id", "msg_1"));
-        assert_eq!(header("x: a: b").unwrap().1, "a: b");
-        for bad in ["webhook-id", ": v", "a b: c", "a: \u{7}"] {
-            assert!(header(bad).is_err(), "{bad:?}");
-        }
-    }
+    use crate::signature::{Options, Refusal, Scheme, SchemeKind};
 
     #[test]
     fn a_signature_holds_for_its_body_and_its_time_alone() {
         let secret = Secret::new(b"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".to_vec());
-        let schemes = [Scheme::new(SchemeKind::Standard, &secret, &Options::default()).unwrap()];
+        let schemes = vec![Scheme::new(SchemeKind::Standard, &secret, &Options::default()).unwrap()];
+        let judge = Judge::new(SchemeKind::Standard, schemes, Told::default());
         let mut headers = HeaderMap::new();
         for text in [
             "webhook-id: msg_p5jXN8AQM9LWM0D4loKWxJek",
@@ -136,12 +110,12 @@ mod tests {
             let (name, value) = header(text).unwrap();
             headers.insert(name, value);
         }
-        let judge = |body: &[u8], at| judge(&schemes, SchemeKind::Standard, &headers, body, at, None);
+        let judge = |body: &[u8], at| judge.judge(&headers, body, at, None);
         let at = UnixMs(1_614_265_330_000);
         assert_eq!(judge(br#"{"test": 2432232314}"#, at), Ok(()));
-        assert_eq!(judge(br#"{"test": 2432232315}"#, at).unwrap_err().0, Refusal::Mismatch);
+        assert_eq!(judge(br#"{"test": 2432232315}"#, at).unwrap_err().refusal, Refusal::Mismatch);
         let stale = judge(br#"{"test": 2432232314}"#, at.plus_ms(3_600_000)).unwrap_err();
-        assert_eq!(stale.0, Refusal::Stale);
-        assert!(stale.1.ends_with("it lies 1 h back"), "{}", stale.1);
+        assert_eq!(stale.refusal, Refusal::Stale);
+        assert!(stale.words.ends_with("it lies 1 h back"), "{}", stale.words);
     }
 }

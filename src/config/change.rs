@@ -155,14 +155,12 @@ impl Inbound {
             ("inbound.max_body", body_bytes_max != self.body_bytes_max),
             ("inbound.max_connections", connections_max != self.connections_max),
             ("inbound.max_connections_per_address", connections_per_address_max != self.connections_per_address_max),
+            // A load balancer more is no reason to restart.
+            ("inbound.proxy_protocol", proxy_protocol != self.proxy_protocol),
         ];
         changes.settings.extend(differ.iter().filter(|(_, differs)| *differs).map(|(key, _)| *key));
-        // How a connection begins is part of where the listener is reached.
-        if proxy_protocol != self.proxy_protocol {
-            changes.needs_restart.push("inbound.proxy_protocol");
-        }
         let tls = renew_tls("inbound.tls", self.tls.as_ref(), tls, changes);
-        let (listen, proxy_protocol) = (self.listen.clone(), self.proxy_protocol.clone());
+        let listen = self.listen.clone();
         Self { listen, body_bytes_max, connections_max, connections_per_address_max, proxy_protocol, tls }
     }
 }

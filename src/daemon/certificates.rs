@@ -12,30 +12,41 @@ use std::sync::Arc;
 
 use tokio::task::JoinHandle;
 
+use super::StartError;
+use super::table::Table;
+use crate::api::ReloadError;
 use crate::clock::{MonoMs, SharedClock, UnixMs};
 use crate::config::{Config, ListenerTls, ReadTls, TlsFiles, TlsNote, subject_of};
-use crate::front::{Tls, TlsError, TlsSettings};
+use crate::front::{Tls, TlsSettings};
 use crate::limits::{CERTIFICATE_POLL_MS, CERTIFICATE_WARN_MS};
 use crate::observe::Metrics;
 use crate::observe::certificates::{CertificateEnds, CertificateRefused, CertificateRenewed};
 
-/// The table of the listener.
-const API: &str = "api";
 /// A certificate that ends soon is told of so often, in milliseconds.
 const WARN_EVERY_MS: u64 = 24 * 3600 * 1000;
 
-/// The certificate of the API's listener. What is here belongs to whoever owns the config in force.
+/// The certificates of the tables that are served. What is here belongs to whoever owns the config in force.
 #[derive(Debug)]
 pub(super) struct Certificates {
     clock: SharedClock,
     metrics: Arc<Metrics>,
     /// `None`: the listener speaks plain HTTP.
     api: Option<Watched>,
+    inbound: Option<Watched>,
+}
+
+/// A certificate that was put in force because its files had changed.
+#[derive(Debug)]
+pub(super) struct Renewed {
+    /// Whose.
+    pub(super) table: Table,
+    pub(super) tls: Arc<ListenerTls>,
 }
 
 /// A certificate in force and its files.
 #[derive(Debug)]
 struct Watched {
+    table: Table,
     tls: Arc<Tls>,
     current: Arc<ListenerTls>,
     /// What the files looked like when they were last read; `None`: not yet.
@@ -63,62 +74,99 @@ struct Looked {
 }
 
 impl Certificates {
-    pub(super) fn new(config: &Config, clock: &SharedClock, metrics: &Arc<Metrics>) -> Result<Self, TlsError> {
-        let (clock, metrics) = (Arc::clone(clock), Arc::clone(metrics));
-        let make = |current: &Arc<ListenerTls>| {
-            let tls = Tls::new(API, TlsSettings::new(current)?, Arc::clone(&metrics));
-            Ok::<_, TlsError>(Watched::new(tls, Arc::clone(current), clock.mono()))
+    /// Those of the tables that are served.
+    pub(super) fn new(
+        config: &Config,
+        served: &[Table],
+        clock: &SharedClock,
+        metrics: &Arc<Metrics>,
+    ) -> Result<Self, StartError> {
+        let make = |table: Table| {
+            let Some(current) = table.tls(config).filter(|_| served.contains(&table)) else { return Ok(None) };
+            let settings =
+                TlsSettings::new(current).map_err(|source| StartError::Tls { table: table.word(), source })?;
+            let tls = Tls::new(table.word(), settings, Arc::clone(metrics));
+            Ok::<_, StartError>(Some(Watched::new(table, tls, Arc::clone(current), clock.mono())))
         };
-        let api = config.api.tls.as_ref().map(make).transpose()?;
-        Ok(Self { clock, metrics, api })
+        let (api, inbound) = (make(Table::Api)?, make(Table::Inbound)?);
+        Ok(Self { clock: Arc::clone(clock), metrics: Arc::clone(metrics), api, inbound })
     }
 
-    /// TLS of the API's listener.
-    pub(super) fn api(&self) -> Option<Arc<Tls>> {
-        self.api.as_ref().map(|watched| Arc::clone(&watched.tls))
+    /// TLS of a table's listeners.
+    pub(super) fn of(&self, table: Table) -> Option<Arc<Tls>> {
+        self.watched().find(|watched| watched.table == table).map(|watched| Arc::clone(&watched.tls))
     }
 
-    /// What a config needs; `None` where nothing about it is new. Nothing is changed yet.
-    pub(super) fn prepare(&self, config: &Config) -> Result<Option<TlsSettings>, TlsError> {
-        match (&self.api, &config.api.tls) {
-            (Some(watched), Some(next)) if !watched.current.is_like(next) => TlsSettings::new(next).map(Some),
-            _ => Ok(None),
+    /// What a config needs, for each table about which something is new. Nothing is changed yet.
+    pub(super) fn prepare(&self, config: &Config) -> Result<Vec<(Table, TlsSettings)>, ReloadError> {
+        let mut prepared = Vec::new();
+        for Watched { table, current, .. } in self.watched() {
+            if let Some(next) = table.tls(config).filter(|next| !current.is_like(next)) {
+                let settings =
+                    TlsSettings::new(next).map_err(|source| ReloadError::Tls { table: table.word(), source })?;
+                prepared.push((*table, settings));
+            }
         }
+        Ok(prepared)
     }
 
     /// Puts in force what was prepared for this config.
-    pub(super) fn adopt(&mut self, config: &Config, prepared: Option<TlsSettings>) {
-        let (Some(watched), Some(next), Some(settings)) = (&mut self.api, &config.api.tls, prepared) else { return };
-        watched.tls.adopt(settings);
-        let tls = Arc::clone(&watched.tls);
-        *watched = Watched::new(tls, Arc::clone(next), self.clock.mono());
+    pub(super) fn adopt(&mut self, config: &Config, prepared: Vec<(Table, TlsSettings)>) {
+        let now = self.clock.mono();
+        for (table, settings) in prepared {
+            let watched = [&mut self.api, &mut self.inbound].into_iter().flatten();
+            let watched = watched.into_iter().find(|watched| watched.table == table);
+            let (Some(watched), Some(next)) = (watched, table.tls(config)) else { continue };
+            watched.tls.adopt(settings);
+            let tls = Arc::clone(&watched.tls);
+            *watched = Watched::new(table, tls, Arc::clone(next), now);
+        }
     }
 
-    /// Watches the files until another certificate of the API's listener has been put in force, and hands it out. It may be
-    /// dropped at any point and called again.
-    pub(super) async fn renewed(&mut self) -> Arc<ListenerTls> {
-        let Some(watched) = &mut self.api else { return std::future::pending().await };
-        loop {
-            if let Some(looking) = &mut watched.looking {
-                let looked = looking.await;
-                watched.looking = None;
-                // A look that panicked is a look that saw nothing.
-                if let Some(renewed) = looked.ok().and_then(|looked| watched.take(looked, &self.metrics)) {
-                    return renewed;
-                }
-            }
-            self.clock.sleep_until(watched.next_look).await;
-            watched.next_look = self.clock.mono().plus_ms(CERTIFICATE_POLL_MS);
-            watched.warn(&self.clock);
-            watched.look(self.clock.wall());
+    /// Watches the files until another certificate has been put in force, and hands it out. It may be dropped at any point and
+    /// called again.
+    pub(super) async fn renewed(&mut self) -> Renewed {
+        let Self { clock, metrics, api, inbound } = self;
+        tokio::select! {
+            renewed = watch(api, clock, metrics) => renewed,
+            renewed = watch(inbound, clock, metrics) => renewed,
         }
+    }
+
+    fn watched(&self) -> impl Iterator<Item = &Watched> {
+        [&self.api, &self.inbound].into_iter().flatten()
+    }
+}
+
+/// Watches one; where there is none, for ever.
+async fn watch(watched: &mut Option<Watched>, clock: &SharedClock, metrics: &Metrics) -> Renewed {
+    match watched {
+        Some(watched) => watched.renewed(clock, metrics).await,
+        None => std::future::pending().await,
     }
 }
 
 impl Watched {
-    fn new(tls: Arc<Tls>, current: Arc<ListenerTls>, now: MonoMs) -> Self {
+    fn new(table: Table, tls: Arc<Tls>, current: Arc<ListenerTls>, now: MonoMs) -> Self {
         // The first look reads the files, for they may have changed since the config was read.
-        Self { tls, current, seen: None, trouble: None, next_look: now, looking: None, warned: None }
+        Self { table, tls, current, seen: None, trouble: None, next_look: now, looking: None, warned: None }
+    }
+
+    async fn renewed(&mut self, clock: &SharedClock, metrics: &Metrics) -> Renewed {
+        loop {
+            if let Some(looking) = &mut self.looking {
+                let looked = looking.await;
+                self.looking = None;
+                // A look that panicked is a look that saw nothing.
+                if let Some(tls) = looked.ok().and_then(|looked| self.take(looked, metrics)) {
+                    return Renewed { table: self.table, tls };
+                }
+            }
+            clock.sleep_until(self.next_look).await;
+            self.next_look = clock.mono().plus_ms(CERTIFICATE_POLL_MS);
+            self.warn(clock);
+            self.look(clock.wall());
+        }
     }
 
     fn look(&mut self, now: UnixMs) {
@@ -169,13 +217,14 @@ impl Watched {
         self.current = Arc::clone(&next);
         let subject = next.chain.first().map(subject_of).unwrap_or_default();
         let warnings: Vec<String> = warnings.iter().map(ToString::to_string).collect();
-        CertificateRenewed { listener: API, subject: &subject, expires: next.expires, warnings: &warnings }.tell();
+        let listener = self.table.word();
+        CertificateRenewed { listener, subject: &subject, expires: next.expires, warnings: &warnings }.tell();
         Some(next)
     }
 
     fn refuse(&mut self, why: &str, metrics: &Metrics) {
         if self.trouble.as_deref() != Some(why) {
-            CertificateRefused { listener: API, why }.tell(metrics);
+            CertificateRefused { listener: self.table.word(), why }.tell(metrics);
             self.trouble = Some(why.to_owned());
         }
     }
@@ -185,7 +234,7 @@ impl Watched {
         let silent = self.warned.is_some_and(|at| now.since(at) < WARN_EVERY_MS);
         let left_ms = self.current.expires.since(clock.wall());
         if left_ms <= CERTIFICATE_WARN_MS && !silent {
-            CertificateEnds { listener: API, expires: self.current.expires, left_ms }.tell();
+            CertificateEnds { listener: self.table.word(), expires: self.current.expires, left_ms }.tell();
             self.warned = Some(now);
         }
     }

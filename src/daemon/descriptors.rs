@@ -6,6 +6,7 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use super::table::Table;
 use crate::config::Config;
 use crate::front::Places;
 use crate::limits::{FILES_KEPT, IN_FLIGHT_TOTAL_MAX, LOOKUPS_MAX};
@@ -21,21 +22,28 @@ pub fn raise_open_files() {
     }
 }
 
-/// The places for connections that a config asks for, as far as this process may have so many open files.
-pub(super) fn places(config: &Config) -> Places {
+/// The places for connections that a config asks for at one of the tables that are `served`, as far as this process may have so
+/// many open files.
+pub(super) fn places(config: &Config, table: Table, served: &[Table]) -> Places {
+    let asked: Vec<_> = served.iter().map(|table| table.terms(config).connections_max).collect();
+    let terms = table.terms(config);
+    let per_address = terms.connections_per_address_max;
     let may = getrlimit(Resource::Nofile).current.and_then(|max| usize::try_from(max).ok());
-    let asked = config.api.connections_max;
+    let Some(may) = may else { return Places { all: terms.connections_max, per_address } };
     let others = for_others(config);
-    let all = may.map_or(asked, |may| that_fit(asked, others, may));
-    if let Some(may) = may.filter(|_| all < asked) {
+    let given = served.iter().zip(that_fit(&asked, others, may)).find(|(one, _)| **one == table);
+    let all = given.map_or(terms.connections_max, |(_, all)| all);
+    if all < terms.connections_max {
+        let needed = asked.iter().sum::<usize>() + others;
         tracing::warn!(
-            "[api] max_connections is {asked}, but this process may have only {may} open files, and deliveries and the storage \
-             need up to {others} of them: there are places for {all} connections; set LimitNOFILE={} (without systemd: ulimit \
-             -Hn), or lower max_connections",
-            asked + others,
+            "[{}] max_connections is {}, but this process may have only {may} open files, and deliveries and the storage need up to \
+             {others} of them: there are places for {all} connections; set LimitNOFILE={needed} (without systemd: ulimit -Hn), or \
+             lower max_connections",
+            table.word(),
+            terms.connections_max,
         );
     }
-    Places { all, per_address: config.api.connections_per_address_max }
+    Places { all, per_address }
 }
 
 /// Open files that are not connections of clients.
@@ -44,10 +52,19 @@ fn for_others(config: &Config) -> usize {
     in_flight.min(IN_FLIGHT_TOTAL_MAX) + LOOKUPS_MAX + FILES_KEPT
 }
 
-/// How many of the places that are `asked` for fit, where `others` are needed of the files that there `may` be. However few
-/// there are, a quarter is for clients: a daemon that nobody can reach is of no use either.
-fn that_fit(asked: usize, others: usize, may: usize) -> usize {
-    asked.min(may.saturating_sub(others).max(may / 4)).max(1)
+/// How many of the places that each listener has `asked` for fit, where `others` are needed of the files that there `may` be.
+/// However few there are, a quarter is for clients: a daemon that nobody can reach is of no use either. Listeners share evenly,
+/// and what one does not need is the other's: a crowd at one door must not shut the other.
+fn that_fit(asked: &[usize], others: usize, may: usize) -> Vec<usize> {
+    let mut room = may.saturating_sub(others).max(may / 4);
+    let mut given = vec![0; asked.len()];
+    let mut by_need: Vec<usize> = (0..asked.len()).collect();
+    by_need.sort_by_key(|at| asked[*at]);
+    for (done, at) in by_need.into_iter().enumerate() {
+        given[at] = asked[at].min(room / (asked.len() - done)).max(1);
+        room = room.saturating_sub(given[at]);
+    }
+    given
 }
 
 #[cfg(test)]
@@ -56,13 +73,34 @@ mod tests {
 
     #[test]
     fn connections_get_what_deliveries_and_storage_leave() {
-        assert_eq!(that_fit(16_384, 416, 524_288), 16_384);
-        assert_eq!(that_fit(16_384, 416, 16_800), 16_384);
-        assert_eq!(that_fit(16_384, 416, 16_799), 16_383);
-        assert_eq!(that_fit(16_384, 416, 4_096), 3_680);
-        assert_eq!(that_fit(16_384, 4_000, 4_096), 1_024, "clients get a quarter");
-        assert_eq!(that_fit(100, 4_000, 1_024), 100);
-        assert_eq!(that_fit(100, 4_000, 0), 1);
+        let one = |asked, others, may| that_fit(&[asked], others, may)[0];
+        assert_eq!(one(16_384, 416, 524_288), 16_384);
+        assert_eq!(one(16_384, 416, 16_800), 16_384);
+        assert_eq!(one(16_384, 416, 16_799), 16_383);
+        assert_eq!(one(16_384, 416, 4_096), 3_680);
+        assert_eq!(one(16_384, 4_000, 4_096), 1_024, "clients get a quarter");
+        assert_eq!(one(100, 4_000, 1_024), 100);
+        assert_eq!(one(100, 4_000, 0), 1);
+    }
+
+    #[test]
+    fn two_listeners_share_evenly_and_what_one_does_not_need_is_the_others() {
+        assert_eq!(that_fit(&[16_384, 16_384], 1000, 65_536), [16_384, 16_384]);
+        assert_eq!(that_fit(&[16_384, 16_384], 1000, 21_000), [10_000, 10_000]);
+        assert_eq!(that_fit(&[100, 16_384], 1000, 5_000), [100, 3_900]);
+        assert_eq!(that_fit(&[16_384, 100], 1000, 5_000), [3_900, 100]);
+        assert_eq!(that_fit(&[16_384, 16_384], 1000, 0), [1, 1]);
+    }
+
+    #[test]
+    fn the_places_of_each_table_are_its_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let inbound = "max_connections_per_address = 3\n";
+        let text = format!("[api]\nmax_connections = 7\n{inbound}[storage]\ndir = \"data\"\n");
+        let config = Config::parse(&text, "webhookd.toml", dir.path(), &|_| None).unwrap();
+        assert_eq!(places(&config, Table::Api, &Table::ALL), Places { all: 7, per_address: 3 });
+        let inbound = places(&config, Table::Inbound, &Table::ALL);
+        assert_eq!(inbound.per_address, crate::limits::CONNECTIONS_PER_ADDRESS_DEFAULT);
     }
 
     #[test]

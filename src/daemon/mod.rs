@@ -1,25 +1,28 @@
 //! The composition root: builds the parts, starts them in order, and stops them in the opposite one.
 //!
-//! Start: bind the API, or take the sockets that systemd hands over (a port in use is known before the outbox is touched), and serve it, not ready yet; open the outbox and
-//! put what is pending on the schedule; start the dispatcher; ready. Stop: take no more requests and start no more attempts; wait for those under way,
+//! Start: open the doors, which are listeners that are bound or taken from systemd (a port in use is known before the outbox is
+//! touched), and serve them, not ready yet; open the outbox and put what is pending on the schedule; start the dispatcher; ready. Stop: take no more requests and start no more attempts; wait for those under way,
 //! within a deadline; write, sync and close the outbox. What was not finished is pending again at the next start.
 //!
 //! | file | job |
 //! |---|---|
 //! | `certificates` | those of the listeners, watched |
 //! | `descriptors` | the limit of open files, and how many connections it allows |
+//! | `doors`, `table` | the listeners of `[api]` and `[inbound]`, and what stands behind them |
 //! | `hardening` | what of the process's memory others may see |
-//! | `listeners` | where the API is served |
+//! | `listeners` | where a table is served |
 //! | `reload` | another config in the place of the one in force |
 //! | `signals` | runs until it is told to stop |
 //! | `telling` | what systemd is told, and whether the parts live |
 
 mod certificates;
 mod descriptors;
+mod doors;
 mod hardening;
 mod listeners;
 mod reload;
 mod signals;
+mod table;
 mod telling;
 
 use std::path::PathBuf;
@@ -34,17 +37,16 @@ pub use self::hardening::{forbid_core_dumps, make_files_private};
 pub use self::listeners::HandedError;
 pub use self::signals::{Ended, run_until_signalled};
 
-use self::certificates::Certificates;
-use self::listeners::Listeners;
+use self::doors::{Behind, Doors};
+use self::listeners::Opening;
 use self::reload::Reloader;
 use self::telling::{Teller, Watch};
-use crate::api::{Parts, Reloads, Snapshots};
+use crate::api::Reloads;
 use crate::clock::{SharedClock, SystemClock};
 use crate::config::Config;
-use crate::deliver::{CourierError, HttpCourier, OwnListeners};
-use crate::dispatch::{self, Dispatcher};
-use crate::front::{BindError, Connections, Listener, Places, Serving, TlsError};
-use crate::inbound;
+use crate::deliver::{CourierError, HttpCourier};
+use crate::dispatch::{self, Dispatcher, Running};
+use crate::front::{BindError, TlsError};
 use crate::intake::readiness::{Core, Readiness};
 use crate::limits::{GENERATION_BYTES_MAX, IN_FLIGHT_TOTAL_MAX};
 use crate::model::roster::Roster;
@@ -77,12 +79,17 @@ impl Default for DaemonOptions {
 /// Why the daemon did not start. Each is one line that says what to do.
 #[derive(Debug, Error)]
 pub enum StartError {
-    /// The API's listener.
+    /// A listener.
     #[error(transparent)]
     Bind(#[from] BindError),
-    /// The certificate of the API's listener.
-    #[error("[api] tls: {0}")]
-    Tls(#[from] TlsError),
+    /// The certificate of a listener.
+    #[error("[{table}] tls: {source}")]
+    Tls {
+        /// The listener's table.
+        table: &'static str,
+        /// What is wrong.
+        source: TlsError,
+    },
     /// A socket that systemd hands over.
     #[error(transparent)]
     Handed(#[from] HandedError),
@@ -102,24 +109,51 @@ pub enum StartError {
     },
 }
 
+/// What every part of a daemon shares.
+#[derive(Clone, Debug)]
+struct Shared {
+    clock: SharedClock,
+    roster: Arc<Roster>,
+    metrics: Arc<Metrics>,
+    readiness: Arc<Readiness>,
+    trail: Arc<Trail>,
+}
+
+impl Shared {
+    fn new(config: &Config, clock: SharedClock) -> Self {
+        let (roster, metrics) = (Roster::shared(), Metrics::shared());
+        // Numbers in the order of the config, which is the order that answers name them in.
+        for name in config.endpoints.keys() {
+            roster.number(name);
+        }
+        let trail = Trail::shared(Arc::clone(&clock), Arc::clone(&metrics));
+        Self { clock, roster, metrics, readiness: Arc::default(), trail }
+    }
+}
+
+/// The tasks of a daemon, and how each kind is told to end.
+#[derive(Clone, Debug, Default)]
+struct Tasks {
+    /// Ends the dispatcher, which lets attempts under way finish, and whoever reloads.
+    stop: CancellationToken,
+    dispatching: TaskTracker,
+    /// Ends the doors.
+    hang_up: CancellationToken,
+    serving: TaskTracker,
+}
+
 /// A running daemon.
 #[derive(Debug)]
 pub struct Daemon {
-    address: String,
-    /// Ends the dispatcher, which lets attempts under way finish.
-    stop: CancellationToken,
+    api_address: String,
+    inbound_address: Option<String>,
+    shared: Shared,
+    tasks: Tasks,
+    outbox: Outbox,
     drained: CancellationToken,
     dispatcher_ended: CancellationToken,
-    /// Ends the front.
-    hang_up: CancellationToken,
-    serving: TaskTracker,
-    outbox: Outbox,
-    clock: SharedClock,
-    readiness: Arc<Readiness>,
-    metrics: Arc<Metrics>,
     reloads: Reloads,
     teller: Teller,
-    trail: Arc<Trail>,
 }
 
 impl Daemon {
@@ -130,140 +164,77 @@ impl Daemon {
     pub async fn start(config: Arc<Config>, options: DaemonOptions) -> Result<Self, StartError> {
         let DaemonOptions { clock, seed, config_file, service } = options;
         let Service { notifier, watchdog, sockets } = service;
-        let teller = Teller::new(notifier);
-        let (roster, metrics, readiness) = (Roster::shared(), Metrics::shared(), Arc::new(Readiness::default()));
-        let certificates = Certificates::new(&config, &clock, &metrics)?;
-        let tls = certificates.api();
-        let listeners = Listeners::open(&config.api, sockets).await?;
-        let (address, public) = (listeners.address(tls.is_some()), listeners.are_public());
-        let own = OwnListeners::from_iter(listeners.tcp_addresses());
-        let courier = Arc::new(HttpCourier::new(config.endpoints.values(), Arc::clone(&clock), own)?);
-        // Numbers in the order of the config, which is the order that answers name them in.
-        for name in config.endpoints.keys() {
-            roster.number(name);
-        }
-        let (stop, hang_up) = (CancellationToken::new(), CancellationToken::new());
-        let (dispatching, serving) = (TaskTracker::new(), TaskTracker::new());
+        let (shared, tasks, teller) = (Shared::new(&config, clock), Tasks::default(), Teller::new(notifier));
+        // If anything fails, dropping the guard ends what is served by then.
+        let guard = tasks.hang_up.clone().drop_guard();
+
+        let mut doors = Doors::open(&config, sockets, &shared, &tasks).await?;
+        let (api_address, inbound_address) = (doors.api_address(), doors.inbound_address());
+        let courier = HttpCourier::new(config.endpoints.values(), Arc::clone(&shared.clock), doors.own_listeners())
+            .map(Arc::new)?;
         let (reloads, asked) = Reloads::channel();
-        let trail = Trail::shared(Arc::clone(&clock), Arc::clone(&metrics));
-        let front = Snapshots::new(Parts {
-            config: Arc::clone(&config),
-            roster: Arc::clone(&roster),
-            clock: Arc::clone(&clock),
-            readiness: Arc::clone(&readiness),
-            metrics: Arc::clone(&metrics),
-            reloads: reloads.clone(),
-            trail: Arc::clone(&trail),
-        });
-        let connections = Connections::new("api", descriptors::places(&config), Arc::clone(&metrics));
-        let on_api =
-            Serving { shutdown: hang_up.clone(), tracker: serving.clone(), connections: Arc::clone(&connections), tls };
-        let opened_at_last = CancellationToken::new();
-        listeners.serve(&front, &on_api, &clock, &opened_at_last);
-        let mut sources = None;
-        if let Some(inbound) = config.inbound.as_ref().filter(|_| !config.sources.is_empty()) {
-            let listener = Listener::bind(&inbound.listen).await?;
-            let places = Places { all: inbound.connections_max, per_address: inbound.connections_per_address_max };
-            let snapshots = inbound::Snapshots::new(inbound::Parts {
-                config: Arc::clone(&config),
-                roster: Arc::clone(&roster),
-                clock: Arc::clone(&clock),
-                readiness: Arc::clone(&readiness),
-                metrics: Arc::clone(&metrics),
-            });
-            let on_inbound = Serving {
-                shutdown: hang_up.clone(),
-                tracker: serving.clone(),
-                connections: Connections::new("inbound", places, Arc::clone(&metrics)),
-                tls: None,
-            };
-            serving.spawn(inbound::serve(listener, Arc::clone(&snapshots), on_inbound));
-            sources = Some(snapshots);
-        }
-        serving.spawn(Arc::clone(&trail).sum_up(hang_up.clone()));
-        // If this fails, dropping the guard ends the front again.
-        let guard = hang_up.clone().drop_guard();
+        let behind = Behind::new(&config, &shared, &reloads);
+        let opening = Opening::begins(&shared.clock);
+        doors.serve(&behind, &opening);
+        tasks.serving.spawn(Arc::clone(&shared.trail).sum_up(tasks.hang_up.clone()));
+
         let (opened, schedule) = tokio::select! {
-            opened = open_outbox(&config, &clock, &roster, &metrics) => opened?,
-            never = teller.opening(&clock) => match never {},
+            opened = open_outbox(&config, &shared) => opened?,
+            never = teller.opening(&shared.clock) => match never {},
         };
         guard.disarm();
-        let Opened { outbox, news, endpoints } = opened;
-        let pending = schedule.total_pending();
-        let dispatcher = Dispatcher {
-            outbox: outbox.clone(),
-            courier: Arc::clone(&courier),
-            clock: Arc::clone(&clock),
-            metrics: Arc::clone(&metrics),
-            roster: Arc::clone(&roster),
-            schedule,
-            news,
-            seed,
-        };
-        let running = dispatcher.start(config.endpoints.values(), &endpoints, stop.clone(), &dispatching);
-        let endpoints_count = config.endpoints.len();
-        let control = running.control.clone();
+        let (outbox, pending, endpoints) = (opened.outbox.clone(), schedule.total_pending(), config.endpoints.len());
+        let Running { control, drained, ended } =
+            start_dispatcher(opened, schedule, &config, &courier, seed, &shared, &tasks);
+        shared.readiness.set_ready(Core { outbox: outbox.clone(), control: control.clone() });
+        opening.ends();
+        shared.metrics.ready.set(1);
+        shared.metrics.config_loaded(shared.clock.wall());
+        let (address, inbound, dir) = (&api_address, &inbound_address, config.storage.dir.display());
+        tracing::info!(address, inbound, endpoints, pending, %dir, "ready");
+
         let watch = Watch {
             teller: teller.clone(),
             watchdog,
-            control,
-            readiness: Arc::clone(&readiness),
-            clock: Arc::clone(&clock),
+            control: control.clone(),
+            readiness: Arc::clone(&shared.readiness),
+            clock: Arc::clone(&shared.clock),
         };
-        readiness.set_ready(Core { outbox: outbox.clone(), control: running.control.clone() });
-        opened_at_last.cancel();
-        metrics.ready.set(1);
-        metrics.config_loaded(clock.wall());
-        let dir = config.storage.dir.display();
-        tracing::info!(address, endpoints = config.endpoints.len(), pending, %dir, "ready");
         let reloader = Reloader {
             file: config_file,
             config,
-            roster,
-            clock: Arc::clone(&clock),
-            metrics: Arc::clone(&metrics),
+            shared: shared.clone(),
             courier,
-            control: running.control,
+            control,
             outbox: outbox.clone(),
-            front,
-            sources,
-            certificates,
+            doors,
+            behind,
             teller: teller.clone(),
-            public,
-            connections,
         };
-        serving.spawn(reloader.run(asked, stop.clone()));
+        tasks.serving.spawn(reloader.run(asked, tasks.stop.clone()));
         // First that it is ready, then that it lives.
-        teller.ready(endpoints_count, pending);
-        serving.spawn(watch.run(hang_up.clone()));
-        let (drained, dispatcher_ended) = (running.drained, running.ended);
-        Ok(Self {
-            address,
-            stop,
-            drained,
-            dispatcher_ended,
-            hang_up,
-            serving,
-            outbox,
-            clock,
-            readiness,
-            metrics,
-            reloads,
-            teller,
-            trail,
-        })
+        teller.ready(endpoints, pending);
+        tasks.serving.spawn(watch.run(tasks.hang_up.clone()));
+        let dispatcher_ended = ended;
+        Ok(Self { api_address, inbound_address, shared, tasks, outbox, drained, dispatcher_ended, reloads, teller })
     }
 
     /// Where the API listens: `http://…`, `https://…` or `unix:…`, with the port that was really bound; several with commas between.
     #[must_use]
     pub fn api_address(&self) -> &str {
-        &self.address
+        &self.api_address
+    }
+
+    /// Where third parties post, in the same words; `None`: there is no source, and nothing listens for them.
+    #[must_use]
+    pub fn inbound_address(&self) -> Option<&str> {
+        self.inbound_address.as_deref()
     }
 
     /// The daemon's metrics.
     #[must_use]
     pub fn metrics(&self) -> &Arc<Metrics> {
-        &self.metrics
+        &self.shared.metrics
     }
 
     /// The way to systemd.
@@ -273,7 +244,7 @@ impl Daemon {
 
     /// Asks for the config to be read anew, as SIGHUP does. What comes of it is in the log.
     pub fn reload_soon(&self) {
-        self.reloads.reload_soon(Some(self.trail.begin(Action::Reload, &Actor::Signal, None, None)));
+        self.reloads.reload_soon(Some(self.shared.trail.begin(Action::Reload, &Actor::Signal, None, None)));
     }
 
     /// Completes where a part that everything depends on has ended though nobody stopped it, and tells which. The daemon is of
@@ -290,35 +261,31 @@ impl Daemon {
     /// While attempts are under way the API still answers: that it is draining, 503 to what would change something, and
     /// what became of the events.
     pub async fn stop(self, drain_ms: u64) {
+        let Self { shared: Shared { clock, readiness, metrics, .. }, tasks, .. } = &self;
         self.teller.stopping();
-        self.readiness.set_draining();
-        self.metrics.ready.set(0);
-        self.stop.cancel();
+        readiness.set_draining();
+        metrics.ready.set(0);
+        tasks.stop.cancel();
         let finished = async {
             self.drained.cancelled().await;
-            self.hang_up.cancel();
-            self.serving.close();
-            self.serving.wait().await;
+            tasks.hang_up.cancel();
+            tasks.serving.close();
+            tasks.serving.wait().await;
         };
-        let deadline = self.clock.sleep_until(self.clock.mono().plus_ms(drain_ms));
+        let deadline = clock.sleep_until(clock.mono().plus_ms(drain_ms));
         tokio::select! {
             () = finished => {}
             () = deadline => tracing::warn!(
                 "requests or attempts were still under way at the deadline; the deliveries are pending at the next start"
             ),
         }
-        self.hang_up.cancel();
+        tasks.hang_up.cancel();
         self.outbox.close().await;
         tracing::info!("stopped");
     }
 }
 
-async fn open_outbox(
-    config: &Config,
-    clock: &SharedClock,
-    roster: &Arc<Roster>,
-    metrics: &Arc<Metrics>,
-) -> Result<(Opened, Schedule), StartError> {
+async fn open_outbox(config: &Config, shared: &Shared) -> Result<(Opened, Schedule), StartError> {
     let options = OutboxOptions {
         dir: config.storage.dir.clone(),
         retention_ms: config.storage.retention_ms,
@@ -328,7 +295,7 @@ async fn open_outbox(
         generation_bytes: GENERATION_BYTES_MAX,
         disk: RealDisk::shared(),
     };
-    let (clock, roster, metrics) = (Arc::clone(clock), Arc::clone(roster), Arc::clone(metrics));
+    let Shared { clock, roster, metrics, .. } = shared.clone();
     let blocking = dispatch::blocking(config.endpoints.values(), &roster);
     let opening = tokio::task::spawn_blocking(move || {
         let mut schedule = Schedule::new(IN_FLIGHT_TOTAL_MAX);
@@ -337,4 +304,19 @@ async fn open_outbox(
         Ok((opened, schedule))
     });
     opening.await.unwrap_or_else(|panic| Err(OpenError::Engine(panic.to_string()))).map_err(StartError::Outbox)
+}
+
+fn start_dispatcher(
+    opened: Opened,
+    schedule: Schedule,
+    config: &Config,
+    courier: &Arc<HttpCourier>,
+    seed: u64,
+    shared: &Shared,
+    tasks: &Tasks,
+) -> Running {
+    let Opened { outbox, news, endpoints } = opened;
+    let Shared { clock, roster, metrics, .. } = shared.clone();
+    let dispatcher = Dispatcher { outbox, courier: Arc::clone(courier), clock, metrics, roster, schedule, news, seed };
+    dispatcher.start(config.endpoints.values(), &endpoints, tasks.stop.clone(), &tasks.dispatching)
 }

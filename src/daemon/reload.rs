@@ -5,7 +5,7 @@
 //!
 //! 1. Read the file and all that it names, once; compare it with the config in force; make ready for its endpoints.
 //! 2. The courier first, so that the dispatcher never starts an attempt that the courier knows nothing of; then the
-//!    dispatcher, so that an event that is accepted for an endpoint finds its lane open; then outbox and API. Attempts and
+//!    dispatcher, so that an event that is accepted for an endpoint finds its lane open; then outbox and doors. Attempts and
 //!    requests under way end as they began.
 //!
 //! The certificates of the listeners are read with the config; what is made of them is put to use with the rest. Between
@@ -17,20 +17,18 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::certificates::Certificates;
-use super::descriptors;
+use super::Shared;
+use super::certificates::Renewed;
+use super::doors::{Behind, Doors, PreparedDoors};
 use super::telling::Teller;
-use crate::api::{ReloadAsk, ReloadError, Reloaded, Snapshots};
-use crate::clock::{SharedClock, UnixMs};
+use crate::api::{ReloadAsk, ReloadError, Reloaded};
+use crate::clock::UnixMs;
 use crate::config::{Changes, Config, ConfigErrors, Storage, process_env};
 use crate::deliver::{self, HttpCourier};
 use crate::dispatch::Control;
 use crate::front::problem::Problem;
-use crate::front::{Connections, TlsSettings};
-use crate::inbound;
 use crate::limits::{ENDPOINT_NAMES_MET_MAX, RELOAD_READ_MS_MAX};
 use crate::model::roster::Roster;
-use crate::observe::Metrics;
 use crate::observe::audit::Outcome;
 use crate::observe::life::{ConfigRefused, ConfigReloaded};
 use crate::outbox::{Outbox, StorageSettings};
@@ -42,19 +40,13 @@ pub(super) struct Reloader {
     pub(super) file: Option<PathBuf>,
     /// The config in force.
     pub(super) config: Arc<Config>,
-    pub(super) roster: Arc<Roster>,
-    pub(super) clock: SharedClock,
-    pub(super) metrics: Arc<Metrics>,
+    pub(super) shared: Shared,
     pub(super) courier: Arc<HttpCourier>,
     pub(super) control: Control,
     pub(super) outbox: Outbox,
-    pub(super) front: Arc<Snapshots>,
-    pub(super) sources: Option<Arc<inbound::Snapshots>>,
-    pub(super) certificates: Certificates,
+    pub(super) doors: Doors,
+    pub(super) behind: Behind,
     pub(super) teller: Teller,
-    /// Whether other machines reach the API, wherever the config says that it listens.
-    pub(super) public: bool,
-    pub(super) connections: Arc<Connections>,
 }
 
 /// A config that can be put in force, with what was made for it.
@@ -63,7 +55,7 @@ struct Prepared {
     config: Config,
     changes: Changes,
     courier: deliver::Prepared,
-    tls: Option<TlsSettings>,
+    doors: PreparedDoors,
 }
 
 impl Reloader {
@@ -74,10 +66,8 @@ impl Reloader {
                 biased;
                 () = stop.cancelled() => return,
                 ask = asked.recv() => ask,
-                tls = self.certificates.renewed() => {
-                    let mut config = Config::clone(&self.config);
-                    config.api.tls = Some(tls);
-                    self.config = Arc::new(config);
+                Renewed { table, tls } = self.doors.renewed() => {
+                    self.config = Arc::new(table.with_tls(&self.config, tls));
                     continue;
                 }
             };
@@ -94,7 +84,7 @@ impl Reloader {
             };
             let faults = outcome.as_ref().err().map(ReloadError::lines);
             if let Some(faults) = &faults {
-                ConfigRefused { faults }.tell(&self.metrics);
+                ConfigRefused { faults }.tell(&self.shared.metrics);
             }
             self.teller.reloaded(faults.as_ref().map(|faults| faults.first().map_or("", String::as_str)));
             if let Some(act) = ask.act {
@@ -113,40 +103,37 @@ impl Reloader {
     /// Everything that can fail. Nothing is changed yet.
     async fn prepare(&self) -> Result<(PathBuf, Prepared), ReloadError> {
         let file = self.file.clone().ok_or(ReloadError::NoFile)?;
-        let deadline = self.clock.sleep_until(self.clock.mono().plus_ms(RELOAD_READ_MS_MAX));
+        let deadline = self.shared.clock.sleep_until(self.shared.clock.mono().plus_ms(RELOAD_READ_MS_MAX));
         let next = tokio::select! {
-            next = load(file.clone(), self.clock.wall()) => next?,
+            next = load(file.clone(), self.shared.clock.wall()) => next?,
             () = deadline => return Err(ReloadError::TooSlow),
         };
-        let (config, changes) = self.config.renewed(next);
-        check_names(&self.roster, &config, &changes)?;
-        if self.public && config.api.tokens.is_empty() {
+        let (config, changes) = self.config.renewed_while(next, self.doors.inbound_listens());
+        check_names(&self.shared.roster, &config, &changes)?;
+        if self.doors.api_is_public() && config.api.tokens.is_empty() {
             return Err(ReloadError::Unguarded);
         }
         refuse_lapsed(&config, &changes)?;
         let courier = self.courier.prepare(config.endpoints.values())?;
-        let tls = self.certificates.prepare(&config)?;
-        Ok((file, Prepared { config, changes, courier, tls }))
+        let doors = self.doors.prepare(&config)?;
+        Ok((file, Prepared { config, changes, courier, doors }))
     }
 
     /// Puts a config in force. Only a daemon that stops has a part that says no, and then nobody is served by it any more.
     async fn apply(&mut self, file: &Path, prepared: Prepared) -> Result<Reloaded, ReloadError> {
-        let Prepared { config, changes, courier, tls } = prepared;
+        let Prepared { config, changes, courier, doors } = prepared;
         let config = Arc::new(config);
         self.courier.adopt(courier);
         let endpoints = config.endpoints.values().cloned().collect();
         self.control.reload(endpoints).await.map_err(|_| ReloadError::Stopping)?;
         self.outbox.configure(settings(&config.storage)).await;
-        self.certificates.adopt(&config, tls);
-        self.front.adopt(&config);
-        if let Some(sources) = &self.sources {
-            sources.adopt(&config);
-        }
-        self.connections.set_places(descriptors::places(&config));
+        self.doors.adopt(&config, doors);
+        self.behind.adopt(&config);
         let lapsed = config.lapsed.iter().flat_map(ConfigErrors::lines);
         let warnings: Vec<String> = config.warnings.iter().cloned().chain(lapsed).collect();
         self.config = config;
-        ConfigReloaded { file, changes: &changes, warnings: &warnings, at: self.clock.wall() }.tell(&self.metrics);
+        ConfigReloaded { file, changes: &changes, warnings: &warnings, at: self.shared.clock.wall() }
+            .tell(&self.shared.metrics);
         Ok(Reloaded { changes, warnings })
     }
 }

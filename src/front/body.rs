@@ -13,18 +13,19 @@ use hyper::header::{CONTENT_ENCODING, HeaderMap};
 use super::problem::{Problem, ProblemKind};
 use crate::limits;
 
-/// Bytes of request bodies held at once.
+/// Bytes of request bodies held at once by whoever is served under one table of the config.
 #[derive(Debug)]
 pub struct Holdings {
+    table: &'static str,
     held: AtomicUsize,
     max: usize,
 }
 
 impl Holdings {
-    /// Nothing is held; at most `max` bytes may be.
+    /// Nothing is held; at most `max` bytes may be. `table` has the `max_body` of these bodies.
     #[must_use]
-    pub fn new(max: usize) -> Arc<Self> {
-        Arc::new(Self { held: AtomicUsize::new(0), max })
+    pub fn new(table: &'static str, max: usize) -> Arc<Self> {
+        Arc::new(Self { table, held: AtomicUsize::new(0), max })
     }
 }
 
@@ -67,7 +68,7 @@ impl Body {
     /// A body that has come; for [`crate::fuzzing`].
     #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn of(bytes: Bytes) -> Self {
-        Self { bytes, own: true, _held: Held { of: Holdings::new(usize::MAX), bytes: 0 } }
+        Self { bytes, own: true, _held: Held { of: Holdings::new("api", usize::MAX), bytes: 0 } }
     }
 
     /// Its bytes.
@@ -105,7 +106,7 @@ pub async fn read<B>(headers: &HeaderMap, body: B, bytes_max: usize, holdings: &
 where
     B: HttpBody<Data = Bytes> + Unpin,
 {
-    announced(headers, &body, bytes_max)?;
+    announced(headers, &body, bytes_max, holdings)?;
     let limit = Duration::from_millis(limits::REQUEST_BODY_MS_MAX);
     match tokio::time::timeout(limit, collect(body, bytes_max, holdings)).await {
         Ok(result) => result,
@@ -120,9 +121,14 @@ where
 ///
 /// # Errors
 /// 413 past `bytes_max`, 415 for a compressed one.
-pub fn announced<B: HttpBody>(headers: &HeaderMap, body: &B, bytes_max: usize) -> Result<(), Problem> {
+pub fn announced<B: HttpBody>(
+    headers: &HeaderMap,
+    body: &B,
+    bytes_max: usize,
+    holdings: &Holdings,
+) -> Result<(), Problem> {
     refuse_encoded(headers)?;
-    if body.size_hint().lower() > bytes_max as u64 { Err(too_large(bytes_max)) } else { Ok(()) }
+    if body.size_hint().lower() > bytes_max as u64 { Err(too_large(bytes_max, holdings)) } else { Ok(()) }
 }
 
 async fn collect<B>(mut body: B, bytes_max: usize, holdings: &Arc<Holdings>) -> Result<Body, Problem>
@@ -140,7 +146,7 @@ where
         // Trailers say nothing here.
         let Ok(data) = frame.into_data() else { continue };
         if held.bytes + data.len() > bytes_max {
-            return Err(too_large(bytes_max));
+            return Err(too_large(bytes_max, holdings));
         }
         held.grow(data.len())?;
         if first.is_empty() && buffer.is_empty() {
@@ -168,8 +174,8 @@ fn refuse_encoded(headers: &HeaderMap) -> Result<(), Problem> {
     Ok(())
 }
 
-fn too_large(bytes_max: usize) -> Problem {
-    let detail = format!("the body has more than the {bytes_max} bytes that max_body allows");
+fn too_large(bytes_max: usize, holdings: &Holdings) -> Problem {
+    let detail = format!("the body has more than the {bytes_max} bytes that [{}] max_body allows", holdings.table);
     Problem::new(ProblemKind::BodyTooLarge, detail)
 }
 
@@ -235,7 +241,7 @@ mod tests {
 
     #[tokio::test]
     async fn bodies_in_one_piece_or_many_come_whole() {
-        let holdings = Holdings::new(100);
+        let holdings = Holdings::new("api", 100);
         for pieces in [&["abcdef"][..], &["abc", "def"], &["", "a", "", "bcde", "f"]] {
             for announced in [Some(6), None] {
                 let body = Pieces::new(pieces, announced, End::Whole);
@@ -248,7 +254,7 @@ mod tests {
 
     #[tokio::test]
     async fn too_large_is_refused_by_its_announcement_or_by_count() {
-        let holdings = Holdings::new(100);
+        let holdings = Holdings::new("api", 100);
         let announced = Pieces::new(&[], Some(7), End::Never);
         assert_eq!(kind(announced, 6, &holdings).await, Err(ProblemKind::BodyTooLarge), "nothing is read");
         let counted = Pieces::new(&["abc", "def", "g"], None, End::Never);
@@ -257,7 +263,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn slow_and_broken_bodies_are_told_apart() {
-        let holdings = Holdings::new(100);
+        let holdings = Holdings::new("api", 100);
         let slow = Pieces::new(&["abc"], Some(6), End::Never);
         assert_eq!(kind(slow, 6, &holdings).await, Err(ProblemKind::RequestTimeout));
         let broken = Pieces::new(&["abc"], Some(6), End::Broken);
@@ -267,7 +273,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_all_bodies_hold_is_bounded() {
-        let holdings = Holdings::new(8);
+        let holdings = Holdings::new("api", 8);
         let first = read(&HeaderMap::new(), Full::new(Bytes::from_static(b"abcde")), 6, &holdings).await.unwrap();
         let full = Full::<Bytes>::new(Bytes::from_static(b"fghi"));
         assert_eq!(kind(full.clone(), 6, &holdings).await, Err(ProblemKind::Busy));
@@ -280,7 +286,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         for (encoding, fits) in [("identity", true), ("", true), ("gzip", false), ("identity, br", false)] {
             headers.insert(CONTENT_ENCODING, HeaderValue::from_static(encoding));
-            let result = read(&headers, Full::<Bytes>::default(), 6, &Holdings::new(8)).await;
+            let result = read(&headers, Full::<Bytes>::default(), 6, &Holdings::new("api", 8)).await;
             let expected = (!fits).then_some(ProblemKind::UnsupportedEncoding);
             assert_eq!(result.err().map(|problem| problem.kind), expected, "{encoding}");
         }

@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 use std::future::poll_fn;
-use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -15,18 +14,16 @@ use hyper::{Request, Version};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::Peer;
 use super::answer::Answer;
 use super::connections::Seat;
 use super::outgoing::{Outgoing, UnderWay};
 use super::pulse::{Over, Pulse};
-use super::tls::Welcomed;
 use super::wire::Wire;
-use super::{Origin, Peer, Tls};
 use crate::limits;
 
 /// Runs what hyper wants to run (the streams of HTTP/2) as tasks that a shutdown waits for.
@@ -78,23 +75,7 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// Shakes hands and drives what comes of it to its end. The place is taken by then, and may be wanted for another.
-    pub(super) async fn drive_tls<A, F>(self, tls: Arc<Tls>, socket: TcpStream, from: SocketAddr, answer: A)
-    where
-        A: Fn(Arc<Peer>, Request<Incoming>) -> F + Send + Sync + 'static,
-        F: Future<Output = Answer> + Send + 'static,
-    {
-        let welcomed = tokio::select! {
-            () = self.shutdown.cancelled() => return,
-            () = self.seat.pulse().place_wanted() => return self.seat.tell_cut(Over::Shortage),
-            welcomed = tls.welcome(socket, from) => welcomed,
-        };
-        if let Some(Welcomed { stream, certificate }) = welcomed {
-            self.drive(stream, Peer { origin: Origin::Tcp(from), certificate }, answer).await;
-        }
-    }
-
-    /// Drives it to its end. `socket` carries HTTP, so it is what comes out of a TLS handshake where there is one.
+    /// Drives it to its end. `socket` carries HTTP, so it is what comes out of a TLS handshake where there is one ([`super::arrival`]).
     pub(super) async fn drive<S, A, F>(self, socket: S, peer: Peer, answer: A)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,

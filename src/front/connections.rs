@@ -2,7 +2,8 @@
 //!
 //! An address is what one client can have many connections from: an IPv4 address, or the /64 of an IPv6 one, which is the least
 //! that anybody is given. Programs on this machine (loopback addresses, unix sockets) are not counted by address: they are the
-//! machine's own, and a proxy among them speaks for many clients.
+//! machine's own, and a proxy among them speaks for many clients. A proxy that names its clients (`proxies`) has the connections
+//! of each counted as that client's.
 //!
 //! Who finds no place is turned away at once instead of waiting in the listen queue, where honest clients would wait behind
 //! those who only want to fill it. Before it comes to that, connections that nobody uses give up theirs: first those that have never
@@ -94,8 +95,16 @@ impl Connections {
 
     /// Takes a place for a new connection.
     pub(super) fn take(self: &Arc<Self>, origin: Origin) -> Result<Seat, Refused> {
+        self.seat(counted(origin))
+    }
+
+    /// Takes a place for a new connection of a proxy. Whose it is shows later: [`Seat::is_of`].
+    pub(super) fn take_for_proxy(self: &Arc<Self>) -> Result<Seat, Refused> {
+        self.seat(None)
+    }
+
+    fn seat(self: &Arc<Self>, address: Option<IpAddr>) -> Result<Seat, Refused> {
         let Places { all, per_address } = self.places();
-        let address = counted(origin);
         let mut taken = self.lock();
         let count = taken.pulses.len();
         if count >= short_from(all) {
@@ -111,8 +120,7 @@ impl Connections {
         };
         if let Err(refused) = outcome {
             drop(taken);
-            ConnectionsRefused { listener: self.listener, why: refused, times: self.refused.happened() }
-                .tell(&self.metrics);
+            self.tell_refused(refused);
             return Err(refused);
         }
         taken.next += 1;
@@ -121,6 +129,10 @@ impl Connections {
         drop(taken);
         self.metrics.connections.with_label_values(&[self.listener]).inc();
         Ok(Seat { of: Arc::clone(self), pulse, number, address })
+    }
+
+    fn tell_refused(&self, why: Refused) {
+        ConnectionsRefused { listener: self.listener, why, times: self.refused.happened() }.tell(&self.metrics);
     }
 
     /// Nothing in here can be left half done.
@@ -200,6 +212,19 @@ impl Seat {
         &self.pulse
     }
 
+    /// Counts the connection as this client's, which it turned out to be of.
+    pub(super) fn is_of(&mut self, client: Origin) -> Result<(), Refused> {
+        debug_assert!(self.address.is_none(), "a connection is of one client");
+        let Some(address) = counted(client) else { return Ok(()) };
+        let per_address = self.of.places().per_address;
+        let outcome = self.of.lock().enter(address, per_address);
+        match outcome {
+            Ok(()) => self.address = Some(address),
+            Err(refused) => self.of.tell_refused(refused),
+        }
+        outcome
+    }
+
     /// Tells that the connection is closed before its client closes it.
     pub(super) fn tell_cut(&self, why: Over) {
         ConnectionCut { listener: self.of.listener, why }.tell(&self.of.metrics);
@@ -273,6 +298,23 @@ mod tests {
             seats.push(connections.take(origin).unwrap());
         }
         assert_eq!(connections.take(own[0]).unwrap_err(), Refused::Full);
+    }
+
+    #[tokio::test]
+    async fn a_connection_through_a_proxy_counts_as_its_clients_and_in_all_from_the_start() {
+        let connections = connections(4, 1);
+        let mut seats: Vec<_> = (0..4).map(|_| connections.take_for_proxy().unwrap()).collect();
+        assert_eq!(connections.take_for_proxy().unwrap_err(), Refused::Full);
+        seats[0].is_of(from("192.0.2.1:1")).unwrap();
+        assert!(matches!(seats[1].is_of(from("192.0.2.1:2")), Err(Refused::Address(_))));
+        seats[2].is_of(from("192.0.2.2:1")).unwrap();
+        seats[3].is_of(from("127.0.0.1:1")).unwrap();
+        drop(seats.remove(1));
+        assert!(matches!(connections.take(from("192.0.2.1:3")), Err(Refused::Address(_))));
+        drop(seats.remove(0));
+        let _direct = connections.take(from("192.0.2.1:3")).unwrap();
+        drop((seats, _direct));
+        assert!(connections.lock().by_address.is_empty(), "nothing is kept of who has left");
     }
 
     #[tokio::test(start_paused = true)]

@@ -19,8 +19,10 @@ const SOCKET_MODE: u32 = 0o660;
 #[derive(Debug, Error)]
 pub enum BindError {
     /// Somebody listens there already.
-    #[error("{place} is in use by another process; stop it, or choose another [api] listen")]
+    #[error("{place} is in use by another process; stop it, or choose another [{table}] listen")]
     InUse {
+        /// The table of the config that names it.
+        table: &'static str,
         /// Where.
         place: Place,
     },
@@ -33,20 +35,26 @@ pub enum BindError {
         source: io::Error,
     },
     /// The address is none of this machine's.
-    #[error("{place} is no address of this machine; choose another [api] listen")]
+    #[error("{place} is no address of this machine; choose another [{table}] listen")]
     NotOurs {
+        /// The table of the config that names it.
+        table: &'static str,
         /// Where.
         place: Place,
     },
     /// The socket's folder does not exist.
-    #[error("the folder of {place} does not exist; make it, or choose another [api] listen")]
+    #[error("the folder of {place} does not exist; make it, or choose another [{table}] listen")]
     NoFolder {
+        /// The table of the config that names it.
+        table: &'static str,
         /// Where.
         place: Place,
     },
     /// Something that is no socket stands at the path.
-    #[error("at {place} stands something that is no socket; remove it, or choose another [api] listen")]
+    #[error("at {place} stands something that is no socket; remove it, or choose another [{table}] listen")]
     NoSocket {
+        /// The table of the config that names it.
+        table: &'static str,
         /// Where.
         place: Place,
     },
@@ -74,13 +82,13 @@ impl fmt::Display for Place {
 }
 
 impl BindError {
-    fn new(listen: &Listen, source: io::Error) -> Self {
+    fn new(table: &'static str, listen: &Listen, source: io::Error) -> Self {
         let place = Place(listen.clone());
         match source.kind() {
-            io::ErrorKind::AddrInUse => Self::InUse { place },
+            io::ErrorKind::AddrInUse => Self::InUse { table, place },
             io::ErrorKind::PermissionDenied => Self::Denied { place, source },
-            io::ErrorKind::AddrNotAvailable => Self::NotOurs { place },
-            io::ErrorKind::NotFound => Self::NoFolder { place },
+            io::ErrorKind::AddrNotAvailable => Self::NotOurs { table, place },
+            io::ErrorKind::NotFound => Self::NoFolder { table, place },
             _ => Self::Other { place, source },
         }
     }
@@ -96,21 +104,22 @@ pub enum Listener {
 }
 
 impl Listener {
-    /// Binds a listener.
+    /// Binds a listener where this `table` of the config says.
     ///
     /// At a unix path, a socket on which nobody answers is taken for the rest of a process that died, and replaced.
     ///
     /// # Errors
     /// See [`BindError`].
-    pub async fn bind(listen: &Listen) -> Result<Self, BindError> {
+    pub async fn bind(table: &'static str, listen: &Listen) -> Result<Self, BindError> {
         match listen {
             Listen::Tcp(address) => {
-                let listener = TcpListener::bind(address).await.map_err(|error| BindError::new(listen, error))?;
+                let listener =
+                    TcpListener::bind(address).await.map_err(|error| BindError::new(table, listen, error))?;
                 Ok(Self::Tcp(listener))
             }
             Listen::Unix(path) => {
-                remove_stale(path, listen).await?;
-                let (listener, file) = bind_unix(path).map_err(|error| BindError::new(listen, error))?;
+                remove_stale(table, path, listen).await?;
+                let (listener, file) = bind_unix(path).map_err(|error| BindError::new(table, listen, error))?;
                 Ok(Self::Unix(listener, Some(file)))
             }
         }
@@ -160,13 +169,13 @@ impl Listener {
     }
 }
 
-async fn remove_stale(path: &Path, listen: &Listen) -> Result<(), BindError> {
+async fn remove_stale(table: &'static str, path: &Path, listen: &Listen) -> Result<(), BindError> {
     let place = || Place(listen.clone());
-    let failed = |error| BindError::new(listen, error);
+    let failed = |error| BindError::new(table, listen, error);
     match std::fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(failed(error)),
-        Ok(found) if !found.file_type().is_socket() => return Err(BindError::NoSocket { place: place() }),
+        Ok(found) if !found.file_type().is_socket() => return Err(BindError::NoSocket { table, place: place() }),
         Ok(_) => {}
     }
     match UnixStream::connect(path).await {
@@ -174,7 +183,7 @@ async fn remove_stale(path: &Path, listen: &Listen) -> Result<(), BindError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(failed(error)),
         // It answers, or is too busy to.
-        Ok(_) | Err(_) => Err(BindError::InUse { place: place() }),
+        Ok(_) | Err(_) => Err(BindError::InUse { table, place: place() }),
     }
 }
 
@@ -211,15 +220,15 @@ mod tests {
 
     #[tokio::test]
     async fn a_port_in_use_is_one_clear_line() {
-        let first = Listener::bind(&Listen::Tcp("127.0.0.1:0".parse().unwrap())).await.unwrap();
+        let first = Listener::bind("api", &Listen::Tcp("127.0.0.1:0".parse().unwrap())).await.unwrap();
         let taken = first.tcp_address().unwrap();
         assert_eq!(first.address(), format!("http://{taken}"));
-        let error = Listener::bind(&Listen::Tcp(taken)).await.unwrap_err();
+        let error = Listener::bind("api", &Listen::Tcp(taken)).await.unwrap_err();
         assert!(matches!(error, BindError::InUse { .. }), "{error:?}");
         let text = error.to_string();
-        assert!(text.starts_with(&format!("{taken} is in use")), "{text}");
+        assert!(text.starts_with(&format!("{taken} is in use")) && text.ends_with("another [api] listen"), "{text}");
         assert!(!text.contains('\n'));
-        let elsewhere = Listener::bind(&Listen::Tcp("192.0.2.1:1".parse().unwrap())).await.unwrap_err();
+        let elsewhere = Listener::bind("api", &Listen::Tcp("192.0.2.1:1".parse().unwrap())).await.unwrap_err();
         assert!(matches!(elsewhere, BindError::NotOurs { .. }), "{elsewhere:?}");
     }
 
@@ -231,10 +240,10 @@ mod tests {
         drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
         assert!(path.exists(), "a dead process leaves its socket behind");
 
-        let live = Listener::bind(&listen).await.unwrap();
+        let live = Listener::bind("api", &listen).await.unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, SOCKET_MODE);
         assert_eq!(live.address(), format!("unix:{}", path.display()));
-        let error = Listener::bind(&listen).await.unwrap_err();
+        let error = Listener::bind("api", &listen).await.unwrap_err();
         assert!(matches!(error, BindError::InUse { .. }), "{error:?}");
         assert!(UnixStream::connect(&path).await.is_ok(), "still there");
         drop(live);
@@ -246,10 +255,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("precious");
         std::fs::write(&path, "data").unwrap();
-        let error = Listener::bind(&Listen::Unix(path.clone())).await.unwrap_err();
+        let error = Listener::bind("api", &Listen::Unix(path.clone())).await.unwrap_err();
         assert!(matches!(error, BindError::NoSocket { .. }), "{error:?}");
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "data");
-        let error = Listener::bind(&Listen::Unix(folder.path().join("none/api.sock"))).await.unwrap_err();
+        let error = Listener::bind("api", &Listen::Unix(folder.path().join("none/api.sock"))).await.unwrap_err();
         assert!(matches!(error, BindError::NoFolder { .. }), "{error:?}");
     }
 
@@ -257,9 +266,9 @@ mod tests {
     async fn the_socket_of_a_successor_is_left_alone() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("api.sock");
-        let first = Listener::bind(&Listen::Unix(path.clone())).await.unwrap();
+        let first = Listener::bind("api", &Listen::Unix(path.clone())).await.unwrap();
         std::fs::remove_file(&path).unwrap();
-        let _second = Listener::bind(&Listen::Unix(path.clone())).await.unwrap();
+        let _second = Listener::bind("api", &Listen::Unix(path.clone())).await.unwrap();
         drop(first);
         assert!(path.exists());
     }

@@ -1,8 +1,8 @@
 //! The HTTP front that every listener of the daemon has: sockets, connections and their limits, bodies, problems. What is served
 //! behind it ([`crate::api`]) is a function from a request to an answer.
 //!
-//! A connection passes, in this order: the listener (`listen`, `serve`), a place among the connections (`connections`), the
-//! socket's habits (`wire`), and then hyper, which hands each request on with its [`Peer`]. What goes on on it, and what is over
+//! A connection passes, in this order: the listener (`listen`, `serve`), a place among the connections (`connections`), what
+//! stands before HTTP (`arrival`), the socket's habits (`wire`), and then hyper, which hands each request on with its [`Peer`]. What goes on on it, and what is over
 //! when, is its `pulse`.
 //!
 //! | file | job |
@@ -10,6 +10,8 @@
 //! | `listen` | binds TCP and unix sockets, or takes those of systemd |
 //! | `serve` | accepts connections, finds each a place or turns it away |
 //! | `connections`, `refusal` | the places, in all and for one address; what is told to who finds none |
+//! | `arrival` | before HTTP: the header of a proxy, the TLS handshake |
+//! | `proxies`, `proxy_header` | who speaks the PROXY protocol; its headers |
 //! | `connection` | drives one connection to its end |
 //! | `pulse`, `heads`, `outgoing` | the phases of a connection, each with its limit, and where they show |
 //! | `peer` | who is at the other end |
@@ -24,6 +26,7 @@
 //! clock that is driven through three days in a test would end every request.
 
 pub mod answer;
+mod arrival;
 pub mod body;
 mod connection;
 mod connections;
@@ -32,6 +35,8 @@ mod listen;
 mod outgoing;
 mod peer;
 pub mod problem;
+mod proxies;
+pub(crate) mod proxy_header;
 mod pulse;
 mod refusal;
 mod serve;
@@ -45,5 +50,6 @@ pub(crate) use connection::drive;
 pub use connections::{Connections, Places};
 pub use listen::{BindError, Listener, Place, SocketFile};
 pub use peer::{Origin, Peer};
+pub use proxies::ProxyHeaders;
 pub use serve::{Serving, serve};
 pub use tls::{Tls, TlsError, TlsSettings};

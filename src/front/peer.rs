@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 
-/// The client of a connection, as far as the socket tells.
+/// The client of a connection, as far as the socket tells, or a proxy that is believed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {
     /// Where it comes from.
@@ -11,13 +11,15 @@ pub struct Peer {
     /// Whom the certificate is of that it showed and that was verified, in a short text without control characters; `None`
     /// where it showed none.
     pub certificate: Option<String>,
+    /// The proxy that said where it comes from, in a PROXY header; `None`: the socket did.
+    pub proxy: Option<Origin>,
 }
 
 impl Peer {
-    /// A client without a certificate.
+    /// A client without a certificate, as the socket tells.
     #[must_use]
     pub fn new(origin: Origin) -> Self {
-        Self { origin, certificate: None }
+        Self { origin, certificate: None, proxy: None }
     }
 }
 
@@ -33,15 +35,25 @@ pub enum Origin {
     },
 }
 
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => write!(f, "{address}"),
+            Self::Unix { uid: Some(uid) } => write!(f, "unix:uid={uid}"),
+            Self::Unix { uid: None } => f.write_str("unix"),
+        }
+    }
+}
+
 impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.origin {
-            Origin::Tcp(address) => write!(f, "{address}")?,
-            Origin::Unix { uid: Some(uid) } => write!(f, "unix:uid={uid}")?,
-            Origin::Unix { uid: None } => f.write_str("unix")?,
+        let Self { origin, certificate, proxy } = self;
+        write!(f, "{origin}")?;
+        if let Some(certificate) = certificate {
+            write!(f, " ({certificate})")?;
         }
-        match &self.certificate {
-            Some(certificate) => write!(f, " ({certificate})"),
+        match proxy {
+            Some(proxy) => write!(f, " via {proxy}"),
             None => Ok(()),
         }
     }
@@ -59,7 +71,9 @@ mod tests {
         assert_eq!(peer(Origin::Unix { uid: Some(1000) }), "unix:uid=1000");
         assert_eq!(peer(Origin::Unix { uid: None }), "unix");
         let origin = Origin::Tcp("192.0.2.7:5000".parse().unwrap());
-        let shown = Peer { origin, certificate: Some("CN=app".to_owned()) }.to_string();
-        assert_eq!(shown, "192.0.2.7:5000 (CN=app)");
+        let mut peer = Peer { certificate: Some("CN=app".to_owned()), ..Peer::new(origin) };
+        assert_eq!(peer.to_string(), "192.0.2.7:5000 (CN=app)");
+        peer.proxy = Some(Origin::Tcp("10.0.0.2:40000".parse().unwrap()));
+        assert_eq!(peer.to_string(), "192.0.2.7:5000 (CN=app) via 10.0.0.2:40000");
     }
 }

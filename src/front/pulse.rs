@@ -4,7 +4,7 @@
 //!
 //! | phase | limit | when it is over |
 //! |---|---|---|
-//! | no request yet (TLS handshake included) | [`limits::REQUEST_HEAD_MS_MAX`] | closed |
+//! | no request yet (PROXY header and TLS handshake included) | [`limits::REQUEST_HEAD_MS_MAX`] | closed |
 //! | a request head is arriving | [`limits::REQUEST_HEAD_MS_MAX`] from its first byte | closed |
 //! | a request is under way | the limits of its body ([`super::body`]) and of whoever answers | as they say |
 //! | an answer waits for the client | [`limits::ANSWER_STALL_MS_MAX`] | closed |
@@ -105,6 +105,11 @@ impl Pulse {
             wanted: false,
         };
         Self { state: Mutex::new(state), wanted: Notify::new() }
+    }
+
+    /// When it was accepted.
+    pub(super) fn begun(&self) -> Instant {
+        self.state().begun
     }
 
     /// Nothing in here can be left half done.

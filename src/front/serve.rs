@@ -13,11 +13,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::answer::Answer;
+use super::arrival::Arrival;
 use super::connection::{Builder, Connection, builder};
 use super::connections::Connections;
 use super::refusal::{Seldom, turn_away};
 use super::tally::AcceptFailed;
-use super::{Listener, Origin, Peer, Tls};
+use super::{Listener, Origin, Peer, ProxyHeaders, Tls};
 
 /// How long to wait after the system had no descriptor or memory for a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -33,6 +34,8 @@ pub struct Serving {
     pub connections: Arc<Connections>,
     /// TLS, where the listener speaks it.
     pub tls: Option<Arc<Tls>>,
+    /// Whose connections begin with a PROXY header.
+    pub proxies: Arc<ProxyHeaders>,
 }
 
 /// Serves a listener until it is told to stop, then stops accepting and returns. `answer` makes an answer of each request; the
@@ -80,9 +83,11 @@ impl Porch {
         A: Fn(Arc<Peer>, Request<Incoming>) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Answer> + Send + 'static,
     {
-        let Serving { shutdown, tracker, connections, tls } = &self.serving;
-        let peer = accepted.peer();
-        let seat = match connections.take(peer.origin) {
+        let Serving { shutdown, tracker, connections, tls, proxies } = &self.serving;
+        let origin = accepted.origin();
+        let proxied = proxies.expects(origin).then(|| Arc::clone(proxies));
+        let seat = if proxied.is_some() { connections.take_for_proxy() } else { connections.take(origin) };
+        let seat = match seat {
             Ok(seat) => seat,
             Err(why) => {
                 return match &accepted {
@@ -94,13 +99,11 @@ impl Porch {
             }
         };
         let connection = Connection { builder: Arc::clone(&self.builder), shutdown: shutdown.clone(), seat };
+        let arrival = Arrival { connection, origin, proxied };
         let answer = answer.clone();
         match accepted {
-            Accepted::Tcp(socket, from) => match tls.clone() {
-                Some(tls) => tracker.spawn(connection.drive_tls(tls, socket, from, answer)),
-                None => tracker.spawn(connection.drive(socket, peer, answer)),
-            },
-            Accepted::Unix(socket) => tracker.spawn(connection.drive(socket, peer, answer)),
+            Accepted::Tcp(socket, _) => tracker.spawn(arrival.drive_tcp(socket, tls.clone(), answer)),
+            Accepted::Unix(socket) => tracker.spawn(arrival.drive_unix(socket, answer)),
         };
     }
 }
@@ -112,15 +115,14 @@ enum Accepted {
 }
 
 impl Accepted {
-    fn peer(&self) -> Peer {
-        let origin = match self {
+    fn origin(&self) -> Origin {
+        match self {
             Self::Tcp(_, from) => Origin::Tcp(*from),
             Self::Unix(socket) => {
                 let uid = socket.peer_cred().ok().map(|credentials| credentials.uid());
                 Origin::Unix { uid }
             }
-        };
-        Peer::new(origin)
+        }
     }
 }
 

@@ -1,12 +1,13 @@
 //! What happens at a listener, told once: each struct moves its metrics and, where somebody should know, writes its line.
 
 use std::io;
-use std::net::SocketAddr;
 
 use super::problem::ProblemKind;
+use super::proxies::NoHeader;
 use super::pulse::Over;
 use super::refusal::Refused;
 use super::tls::HandshakeFailure;
+use super::{Origin, Peer};
 use crate::observe::Metrics;
 
 /// A request was answered with a problem.
@@ -30,7 +31,7 @@ pub(super) struct HandshakeFailed<'a> {
     /// The listener's table.
     pub(super) listener: &'static str,
     /// Who came.
-    pub(super) from: SocketAddr,
+    pub(super) from: &'a Peer,
     /// Why, in a word.
     pub(super) reason: HandshakeFailure,
     /// Why, as the TLS library says it.
@@ -44,6 +45,36 @@ impl HandshakeFailed<'_> {
         metrics.tls_handshakes_failed.with_label_values(&[*listener, reason.word()]).inc();
         let error = error.map(tracing::field::display);
         tracing::debug!(listener, %from, reason = reason.word(), error, "a TLS handshake failed");
+    }
+}
+
+/// A proxy did not begin its connection with a PROXY header, and was hung up on.
+#[derive(Debug)]
+pub(super) struct ProxyHeaderRefused {
+    /// The listener's table.
+    pub(super) listener: &'static str,
+    /// The proxy.
+    pub(super) from: Origin,
+    /// Why.
+    pub(super) reason: NoHeader,
+    /// How many since this was told last; `None`: it was told a moment ago.
+    pub(super) times: Option<u64>,
+}
+
+impl ProxyHeaderRefused {
+    /// Tells it: somebody has set up one side only, and nothing comes through.
+    pub(super) fn tell(&self, metrics: &Metrics) {
+        let Self { listener, from, reason, times } = self;
+        metrics.proxy_headers_refused.with_label_values(&[*listener, reason.word()]).inc();
+        let Some(times) = times else { return };
+        tracing::warn!(
+            listener,
+            %from,
+            reason = reason.word(),
+            times,
+            "connections were closed: they come from proxy_protocol of the config, and must begin with a PROXY header; turn it on \
+             at the proxy, or take its address out there"
+        );
     }
 }
 

@@ -9,7 +9,6 @@
 //! reason and otherwise told to those alone who log at level debug: the internet knocks at every door, all day.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -21,10 +20,11 @@ use rustls::{RootCertStore, ServerConfig};
 use thiserror::Error;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use super::Peer;
 use super::problem::{Problem, ProblemKind};
 use super::pulse::Pulse;
 use super::tally::HandshakeFailed;
@@ -132,13 +132,14 @@ impl Tls {
         Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner).config)
     }
 
-    /// Shakes hands with a client; `None` where it came to nothing, which was told and answered.
-    pub(super) async fn welcome(&self, socket: TcpStream, from: SocketAddr) -> Option<Welcomed> {
+    /// Shakes hands with a client, which was accepted when it had `begun`; `None` where it came to nothing, which was told and
+    /// answered.
+    pub(super) async fn welcome(&self, socket: TcpStream, from: &Peer, begun: Instant) -> Option<Welcomed> {
         let limit = Duration::from_millis(limits::TLS_HANDSHAKE_MS_MAX);
         let failed = |reason, error: Option<&io::Error>| {
             HandshakeFailed { listener: self.listener, from, reason, error }.tell(&self.metrics);
         };
-        match timeout(limit, self.shake(socket)).await {
+        match timeout_at(begun + limit, self.shake(socket)).await {
             Ok(Ok(welcomed)) => Some(welcomed),
             Ok(Err(failure)) => {
                 let Failure { reason, error, socket } = *failure;

@@ -11,7 +11,8 @@ use tokio_util::task::TaskTracker;
 
 use super::wellformed;
 use crate::api::fuzzing::answer;
-use crate::front::{Connections, Origin, Peer, Places, Serving, drive};
+use crate::config::Proxies;
+use crate::front::{Connections, Origin, Peer, Places, ProxyHeaders, Serving, drive};
 use crate::limits;
 use crate::observe::Metrics;
 
@@ -56,12 +57,14 @@ pub fn http_front(data: &[u8]) {
 async fn exchange(manner: &Manner, sent: &[u8], methods: Arc<Mutex<Vec<Method>>>) -> Vec<u8> {
     let (ours, theirs) = duplex(limits::REQUEST_HEAD_BYTES_MAX);
     let connections = Connections::new("api", Places { all: 1, per_address: 1 }, Arc::clone(&METRICS));
-    let serving = Serving { shutdown: CancellationToken::new(), tracker: TaskTracker::new(), connections, tls: None };
+    let proxies = ProxyHeaders::new("api", Proxies::default(), Arc::clone(&METRICS));
+    let (shutdown, tracker) = (CancellationToken::new(), TaskTracker::new());
+    let serving = Serving { shutdown, tracker, connections, tls: None, proxies };
     let noted = move |peer, request: hyper::Request<_>| {
         methods.lock().unwrap_or_else(PoisonError::into_inner).push(request.method().clone());
         answer(peer, request)
     };
-    let peer = Peer { origin: Origin::Unix { uid: None }, certificate: None };
+    let peer = Peer::new(Origin::Unix { uid: None });
     let driven = serving.clone();
     serving.tracker.spawn(async move { drive(ours, peer, noted, &driven).await });
     serving.tracker.close();

@@ -119,7 +119,7 @@ impl Inbound {
         metrics.inbound_refused.with_label_values(&["", refused::NO_SOURCE]);
         let blank = Self {
             lines: Lines::shared(Arc::clone(&clock), Arc::clone(&metrics)),
-            holdings: Holdings::new(limits::INBOUND_BODIES_BYTES_MAX),
+            holdings: Holdings::new("inbound", limits::INBOUND_BODIES_BYTES_MAX),
             sources: BTreeMap::new(),
             targets: Targets::new(&config, &roster),
             body_bytes_max: limits::MIB,

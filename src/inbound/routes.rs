@@ -24,8 +24,7 @@ where
     let version = request.version();
     let served = request.uri().path().strip_prefix("/in/").and_then(|name| inbound.sources.get(name));
     let Some(served) = served else {
-        let refused = Problem::new(ProblemKind::NotFound, "no source is at this path").into();
-        return refuse(&inbound, None, None, &peer, refused, version);
+        return refuse(&inbound, None, None, &peer, Refused::no_source(), version);
     };
     let client = client::address(peer.origin, request.headers(), &served.source.trusted_proxies);
     match serve(&inbound, served, client, request).await {
@@ -106,6 +105,7 @@ mod tests {
     use crate::clock::{ManualClock, ManualHandle, UnixMs};
     use crate::config::Config;
     use crate::front::Origin;
+    use crate::front::body::Holdings;
     use crate::intake::readiness::Readiness;
     use crate::model::roster::Roster;
     use crate::observe::Metrics;
@@ -169,6 +169,16 @@ mod tests {
         assert_eq!(problem["type"], "urn:webhookd:problem:request-timeout");
         assert_eq!(answer.headers()[CONNECTION], "close");
         assert_eq!(counted(&inbound, "open", "request-timeout"), 1);
+    }
+
+    #[tokio::test]
+    async fn bodies_past_what_all_may_hold_are_kept_by_their_senders() {
+        let mut inbound = inbound(OPEN);
+        Arc::get_mut(&mut inbound).unwrap().holdings = Holdings::new("inbound", 8);
+        let (answer, problem) = post(&inbound, Full::from("123456789")).await;
+        assert_eq!((answer.status().as_u16(), &problem["type"]), (503, &Value::from("urn:webhookd:problem:busy")));
+        assert_eq!(answer.headers()["retry-after"], "1");
+        assert_eq!(counted(&inbound, "open", "busy"), 1);
     }
 
     #[test]

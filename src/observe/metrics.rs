@@ -47,6 +47,8 @@ pub struct Metrics {
     pub connections_refused: IntCounterVec,
     /// Connections that were closed before their clients closed them, by listener and reason.
     pub connections_cut: IntCounterVec,
+    /// Connections of proxies that did not begin with a PROXY header, by listener and reason.
+    pub proxy_headers_refused: IntCounterVec,
     /// Time from a request's last body byte to its 202, in seconds.
     pub accept_seconds: Histogram,
     /// Attempts by endpoint and outcome: `success` or the word of the error.
@@ -213,6 +215,11 @@ impl Metrics {
             connections_cut: to.counters(
                 "webhookd_connections_cut_total",
                 "Connections closed by webhookd for what their clients did or did not do, by reason.",
+                &["listener", "reason"],
+            ),
+            proxy_headers_refused: to.counters(
+                "webhookd_proxy_headers_refused_total",
+                "Connections of proxies that were closed because they did not begin with a PROXY header, by reason.",
                 &["listener", "reason"],
             ),
             accept_seconds: to.histogram(

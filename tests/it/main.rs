@@ -7,6 +7,7 @@
 mod accept;
 mod access;
 mod bad_input;
+mod cli_inbound;
 mod commands;
 mod crash;
 mod crash_replay;

@@ -66,7 +66,9 @@ mod tests {
     use crate::limits;
 
     async fn body(text: &'static [u8]) -> Body {
-        body::read(&HeaderMap::new(), Full::new(Bytes::from_static(text)), 1000, &Holdings::new(1000)).await.unwrap()
+        body::read(&HeaderMap::new(), Full::new(Bytes::from_static(text)), 1000, &Holdings::new("api", 1000))
+            .await
+            .unwrap()
     }
 
     fn headers(content_type: &'static str) -> HeaderMap {

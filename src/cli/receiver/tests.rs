@@ -2,6 +2,7 @@ use std::net::Ipv4Addr;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use super::super::judge::{Judge, Told};
 use super::super::listen::verify_with;
 use super::*;
 use crate::clock::SystemClock;
@@ -21,7 +22,13 @@ async fn bench(manner: Manner, verify: Option<Verify>) -> Bench {
     let receiver = Receiver::bind((Ipv4Addr::LOCALHOST, 0).into()).await.unwrap();
     let address = receiver.address();
     let (sender, hits) = mpsc::channel(64);
-    let service = Service { manners: Arc::new(move |_| manner), verify, clock: SystemClock::shared(), hits: sender };
+    let service = Service {
+        manners: Arc::new(move |_| manner),
+        verify,
+        forward: None,
+        clock: SystemClock::shared(),
+        hits: sender,
+    };
     let stop = CancellationToken::new();
     let mut tasks = JoinSet::new();
     tasks.spawn(receiver.serve(service, stop.clone()));
@@ -87,7 +94,11 @@ async fn a_request_is_reported_as_it_came() {
 async fn signatures_are_verified_and_a_wrong_one_is_refused() {
     let secret = Secret::generate().unwrap();
     let scheme = Scheme::new(SchemeKind::Standard, &secret, &Options::default()).unwrap();
-    let mut bench = bench(Manner::default(), Some(verify_with(scheme.clone()))).await;
+    let mut bench = bench(
+        Manner::default(),
+        Some(verify_with(Judge::new(SchemeKind::Standard, vec![scheme.clone()], Told::default()), None)),
+    )
+    .await;
     let now = SystemClock::shared().wall().secs();
     let signed = |body: &str, timestamp_secs: u64| {
         let id = EventId::parse("evt_1").unwrap();

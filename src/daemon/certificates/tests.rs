@@ -43,11 +43,11 @@ impl Scene {
         let clock: SharedClock = Arc::new(ManualHandle(Arc::clone(&self.clock)));
         let text = "[api]\ntls = { cert = \"cert.pem\", key = \"key.pem\" }\n";
         let config = Config::parse_at(text, "a.toml", self.dir.path(), &|_| None, clock.wall()).unwrap();
-        Certificates::new(&config, &clock, &self.metrics).unwrap()
+        Certificates::new(&config, &[Table::Api], &clock, &self.metrics).unwrap()
     }
 
     fn refused(&self) -> u64 {
-        self.metrics.tls_certificates_refused.with_label_values(&[API]).get()
+        self.metrics.tls_certificates_refused.with_label_values(&["api"]).get()
     }
 
     /// Lets time go on, look after look, until a look has ended so.
@@ -62,7 +62,7 @@ impl Scene {
     async fn renewed(&self, certificates: &mut Certificates) -> Arc<ListenerTls> {
         loop {
             match tokio::time::timeout(Duration::from_millis(20), certificates.renewed()).await {
-                Ok(renewed) => return renewed,
+                Ok(renewed) => return renewed.tls,
                 Err(_) => self.clock.advance_ms(CERTIFICATE_POLL_MS),
             }
         }
@@ -107,9 +107,9 @@ async fn a_reload_that_took_the_files_leaves_nothing_to_find() {
     let next = Config::parse_at(text, "a.toml", scene.dir.path(), &|_| None, UnixMs::parse_rfc3339(START).unwrap());
     let next = next.unwrap();
     let prepared = certificates.prepare(&next).unwrap();
-    assert!(prepared.is_some());
+    assert_eq!(prepared.len(), 1);
     certificates.adopt(&next, prepared);
-    assert!(certificates.prepare(&next).unwrap().is_none(), "it is in force");
+    assert!(certificates.prepare(&next).unwrap().is_empty(), "it is in force");
     scene.looks(&mut certificates, |watched| watched.seen.is_some()).await;
 }
 

@@ -9,10 +9,10 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
 use super::*;
-use crate::config::Listen;
+use crate::config::{Listen, Proxies};
 use crate::front::body::{self, Holdings};
 use crate::front::problem::Problem;
-use crate::front::{Listener, Places, answer};
+use crate::front::{Listener, Places, ProxyHeaders, answer};
 use crate::limits;
 use crate::observe::Metrics;
 
@@ -36,14 +36,16 @@ struct Served {
 
 impl Served {
     async fn on(listen: Listen) -> Self {
-        let listener = Listener::bind(&listen).await.unwrap();
+        let listener = Listener::bind("api", &listen).await.unwrap();
         let address = listener.address();
         let (stop, tracker) = (CancellationToken::new(), TaskTracker::new());
-        let holdings = Holdings::new(limits::BODIES_BYTES_MAX);
+        let holdings = Holdings::new("api", limits::BODIES_BYTES_MAX);
         let answer = move |_, request| measure(request, Arc::clone(&holdings));
         let places = Places { all: 1000, per_address: 1000 };
         let connections = Connections::new("api", places, Metrics::shared());
-        let serving = Serving { shutdown: stop.clone(), tracker: tracker.clone(), connections, tls: None };
+        let proxies = ProxyHeaders::new("api", Proxies::default(), Metrics::shared());
+        let (shutdown, tracker_of) = (stop.clone(), tracker.clone());
+        let serving = Serving { shutdown, tracker: tracker_of, connections, tls: None, proxies };
         tracker.spawn(serve(listener, answer, serving));
         Self { address, stop, tracker }
     }

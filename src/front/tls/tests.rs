@@ -1,7 +1,7 @@
 //! Handshakes, from the inside: whom the peer is told to be, and that every failure has its word.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
 
 use hyper::Request;
 use hyper::body::Incoming;
@@ -14,8 +14,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::*;
-use crate::config::{Listen, TlsFiles};
-use crate::front::{Connections, Listener, Peer, Places, Serving, answer, serve};
+use crate::config::{Listen, Proxies, TlsFiles};
+use crate::front::{Connections, Listener, Places, ProxyHeaders, Serving, answer, serve};
 
 type Authority = CertifiedIssuer<'static, KeyPair>;
 type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
@@ -53,11 +53,13 @@ impl Served {
     async fn start(clients: Vec<CertificateDer<'static>>) -> Self {
         let (root, metrics) = (authority(), Metrics::shared());
         let tls = Tls::new("inbound", TlsSettings::new(&listener_tls(&root, clients)).unwrap(), Arc::clone(&metrics));
-        let listener = Listener::bind(&Listen::Tcp("127.0.0.1:0".parse().unwrap())).await.unwrap();
+        let listener = Listener::bind("api", &Listen::Tcp("127.0.0.1:0".parse().unwrap())).await.unwrap();
         let address = listener.tcp_address().unwrap();
         let (stop, tracker) = (CancellationToken::new(), TaskTracker::new());
         let connections = Connections::new("inbound", Places { all: 10, per_address: 10 }, Arc::clone(&metrics));
-        let serving = Serving { shutdown: stop.clone(), tracker: tracker.clone(), connections, tls: Some(tls) };
+        let proxies = ProxyHeaders::new("inbound", Proxies::default(), Arc::clone(&metrics));
+        let (shutdown, tls) = (stop.clone(), Some(tls));
+        let serving = Serving { shutdown, tracker: tracker.clone(), connections, tls, proxies };
         let told = |peer: Arc<Peer>, _: Request<Incoming>| async move {
             answer::json(hyper::StatusCode::OK, &peer.to_string())
         };

@@ -325,7 +325,8 @@ fn the_libraries_take_what_the_daemon_signs_for_an_endpoint() {
         let vendor = vendors.iter().find(|vendor| request.path == format!("/{}", vendor.name)).unwrap();
         // With these all secrets sign, so that the receiver may know either.
         let secrets = if matches!(vendor.scheme, "standard" | "stripe") { 2 } else { 1 };
-        let url = app.url(&request.path_and_query);
+        let query = request.query.as_ref().map(|query| format!("?{query}")).unwrap_or_default();
+        let url = app.url(&format!("{}{query}", request.path));
         for secret in &vendor.secrets[..secrets] {
             for library in libraries(vendor) {
                 asked.judge(*library, secret, &url, &received_headers(&request), &request.body, now());

@@ -1,6 +1,7 @@
 //! The test kit: a real daemon as its own process, a real receiver, a small client. Nothing of webhookd is replaced.
 
 mod client;
+pub(crate) mod command;
 mod daemon;
 mod receiver;
 mod signature;

@@ -4,7 +4,8 @@ use std::fs;
 use std::process::{Command, Output};
 
 use super::{Authority, MUTUAL, Secure, all, port, run, text};
-use crate::kit::{Setup, binary};
+use crate::kit::command::Background;
+use crate::kit::{Setup, binary, free_port};
 
 fn webhookd(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
     let mut command = Command::new(binary());
@@ -104,4 +105,21 @@ fn a_client_certificate_is_shown_where_the_daemon_asks_for_one() {
     ill(&["reload", "--config", &config, "--cert", &path("client.pem")], 2, "--cert-key");
     let crossed = ["reload", "--config", &config, "--cert", &path("client.pem"), "--cert-key", &path("stranger.key")];
     ill(&crossed, 2, "does not fit the certificate");
+}
+
+#[test]
+fn a_request_is_made_and_passed_on_over_https() {
+    let secure = Secure::start();
+    let (root, url) = (secure.text("root.pem"), format!("https://localhost:{}/v1/raw/signed", secure.port()));
+    let sign = ["sign", "--scheme", "github", "--secret", "x", "--post"];
+    assert!(well(&[&sign[..], &[&url, "--ca", &root]].concat()).contains("answered 202"));
+    ill(&[&sign[..], &[&url]].concat(), 1, "name that authority's certificate with --ca FILE");
+    ill(&[&sign[..], &["http://localhost/", "--ca", &root]].concat(), 2, "are for https");
+    let port = free_port().to_string();
+    let mut listening = Background::start(&["listen", "--port", &port, "--forward", &url, "--ca", &root]);
+    assert!(listening.line().contains(&port));
+    well(&[&sign[..], &[&format!("http://127.0.0.1:{port}/")]].concat());
+    assert!(
+        well(&["events", "--api", &format!("https://localhost:{}", secure.port()), "--ca", &root]).contains("signed")
+    );
 }

@@ -10,7 +10,7 @@ use crate::front::body::{self, Body, Holdings};
 
 async fn body(text: &[u8]) -> Body {
     let body = Full::new(Bytes::copy_from_slice(text));
-    body::read(&HeaderMap::new(), body, usize::MAX, &Holdings::new(usize::MAX)).await.unwrap()
+    body::read(&HeaderMap::new(), body, usize::MAX, &Holdings::new("api", usize::MAX)).await.unwrap()
 }
 
 async fn structured(text: impl AsRef<[u8]>) -> Result<Draft, Problem> {

@@ -12,7 +12,7 @@ const NOW: UnixMs = UnixMs(1_700_000_000_000);
 
 async fn body(text: &[u8]) -> Body {
     let body = Full::new(Bytes::copy_from_slice(text));
-    body::read(&HeaderMap::new(), body, usize::MAX, &Holdings::new(usize::MAX)).await.unwrap()
+    body::read(&HeaderMap::new(), body, usize::MAX, &Holdings::new("api", usize::MAX)).await.unwrap()
 }
 
 async fn one(text: impl AsRef<[u8]>) -> Result<Draft, Problem> {
