@@ -9,7 +9,7 @@ use crate::signature::SchemeKind;
 pub(super) fn event_type(kind: SchemeKind) -> Vec<Pick> {
     match kind {
         SchemeKind::Github => vec![header("x-github-event")],
-        SchemeKind::Shopify => vec![header("x-shopify-topic")],
+        SchemeKind::Shopify => vec![header("x-shopify-topic"), header("shopify-topic")],
         // Events, then interactions and the like, then commands.
         SchemeKind::Slack => vec![json("/event/type"), json("/type"), Pick::Form("command".into())],
         // Hooks of a project, then system hooks.
@@ -24,7 +24,7 @@ pub(super) fn dedup(kind: SchemeKind) -> Vec<Pick> {
     match kind {
         SchemeKind::Github => vec![header("x-github-delivery")],
         SchemeKind::Stripe => vec![json("/id")],
-        SchemeKind::Shopify => vec![header("x-shopify-webhook-id")],
+        SchemeKind::Shopify => vec![header("x-shopify-webhook-id"), header("shopify-webhook-id")],
         SchemeKind::Slack => vec![json("/event_id")],
         SchemeKind::Gitlab => vec![header("x-gitlab-event-uuid")],
         SchemeKind::Standard => vec![header("webhook-id"), header("svix-id")],

@@ -21,6 +21,8 @@ pub(super) struct HeaderMac {
     pub(super) key: MacKey,
     /// Where the signature stands.
     pub(super) header: HeaderName,
+    /// Where it stands if it does not stand there: a vendor's newer name.
+    pub(super) other_header: Option<HeaderName>,
     pub(super) encoding: Encoding,
     /// What stands before the encoded signature.
     pub(super) prefix: Cow<'static, str>,
@@ -126,6 +128,7 @@ impl HeaderMac {
         Self {
             key: MacKey::new(Algorithm::Sha256, secret),
             header: HeaderName::from_static("x-hub-signature-256"),
+            other_header: None,
             encoding: Encoding::Hex,
             prefix: Cow::Borrowed("sha256="),
             content: Content::body(),
@@ -137,6 +140,8 @@ impl HeaderMac {
     pub(super) fn shopify(secret: &[u8]) -> Self {
         Self {
             header: HeaderName::from_static("x-shopify-hmac-sha256"),
+            // So the requests of Shopify's Events have it.
+            other_header: Some(HeaderName::from_static("shopify-hmac-sha256")),
             encoding: Encoding::Base64,
             prefix: Cow::Borrowed(""),
             ..Self::github(secret)
@@ -165,6 +170,7 @@ impl HeaderMac {
     pub(super) fn zendesk(secret: &[u8]) -> Self {
         Self {
             header: HeaderName::from_static("x-zendesk-webhook-signature"),
+            other_header: None,
             content: Content(vec![Part::Timestamp, Part::Body]),
             timestamp: Some(Timestamp {
                 header: HeaderName::from_static("x-zendesk-webhook-signature-timestamp"),
@@ -191,7 +197,8 @@ impl HeaderMac {
     }
 
     pub(super) fn verify(&self, received: &Received<'_>) -> Result<(), Refusal> {
-        let signature = received.header(&self.header)?;
+        let other = self.other_header.as_ref().filter(|_| !received.headers.contains_key(&self.header));
+        let signature = received.header(other.unwrap_or(&self.header))?;
         let timestamp = match &self.timestamp {
             Some(timestamp) => timestamp.verify(received)?,
             None => b"",

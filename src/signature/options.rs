@@ -269,6 +269,7 @@ impl Options<'_> {
         Ok(HeaderMac {
             key: MacKey::new(algorithm.unwrap_or(Algorithm::Sha256), secret),
             header,
+            other_header: None,
             encoding: encoding.unwrap_or(Encoding::Hex),
             prefix: Cow::Owned(prefix.to_owned()),
             timestamp: content.names_timestamp().then_some(Timestamp {

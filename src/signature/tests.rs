@@ -376,6 +376,21 @@ fn svix_names_are_read_where_no_other_is_there_and_never_mixed() {
 }
 
 #[test]
+fn shopifys_newer_name_is_read_where_the_older_is_not_there() {
+    let schemes = [scheme(SchemeKind::Shopify, "hush")];
+    let own = delivered(&schemes, "m", NOW, b"body", URL);
+    let mut newer = HeaderMap::new();
+    newer.insert("shopify-hmac-sha256", own["x-shopify-hmac-sha256"].clone());
+    assert_eq!(check(&schemes, &newer, b"body", NOW), Ok(()));
+    assert_eq!(check(&schemes, &newer, b"bodz", NOW), Err(Refusal::Mismatch));
+    let mut both = newer.clone();
+    both.insert("x-shopify-hmac-sha256", "bad".parse().unwrap());
+    assert_eq!(check(&schemes, &both, b"body", NOW), Err(Refusal::MalformedHeader));
+    newer.append("shopify-hmac-sha256", own["x-shopify-hmac-sha256"].clone());
+    assert_eq!(check(&schemes, &newer, b"body", NOW), Err(Refusal::DuplicateHeader));
+}
+
+#[test]
 fn ids_that_could_be_read_two_ways_are_refused() {
     let schemes = [scheme(SchemeKind::Standard, HMAC)];
     // `a.<now>.<now>.b` is what is signed, whether the first or the second number is the timestamp.

@@ -1,4 +1,5 @@
-//! Twilio: `x-twilio-signature`, the base64 HMAC-SHA1 of the public URL and, for a form, of its fields.
+//! Twilio: `x-twilio-signature`, the base64 HMAC of the public URL and, for a form, of its fields. It is HMAC-SHA1 under an
+//! account's auth token; under one of Twilio's shared keys `x-twilio-webhooks-signature-settings` names the hash.
 //!
 //! Two modes, told apart by the URL, which is signed in both:
 //! - A form: the URL, then each field's name and value, decoded, sorted, equal pairs once.
@@ -21,28 +22,49 @@ use super::{Signed, header_value};
 use crate::limits;
 
 static SIGNATURE: HeaderName = HeaderName::from_static("x-twilio-signature");
+/// `key=…,algorithm=…`
+static SETTINGS: HeaderName = HeaderName::from_static("x-twilio-webhooks-signature-settings");
 
 const BODY_HASH: &str = "bodySHA256";
 
-/// A Twilio auth token.
+/// A Twilio auth token, or the secret of a shared key.
 #[derive(Clone)]
-pub(super) struct TwilioKey(MacKey);
+pub(super) struct TwilioKey {
+    sha1: MacKey,
+    sha256: MacKey,
+}
 
 type Fields<'a> = Vec<(Cow<'a, str>, Cow<'a, str>)>;
 
 impl TwilioKey {
     pub(super) fn new(secret: &[u8]) -> Self {
-        Self(MacKey::new(Algorithm::Sha1, secret))
+        Self { sha1: MacKey::new(Algorithm::Sha1, secret), sha256: MacKey::new(Algorithm::Sha256, secret) }
     }
 
-    fn tag(&self, url: &[&str], fields: &Fields<'_>) -> Tag {
-        let fields = fields.iter().flat_map(|(name, value)| [name.as_bytes(), value.as_bytes()]);
-        self.0.tag(url.iter().map(|part| part.as_bytes()).chain(fields))
+    /// The key under the hash that the request names. Nothing signs that name; no name of a hash lets anybody sign who has no
+    /// secret.
+    fn named_by(&self, received: &Received<'_>) -> Result<&MacKey, Refusal> {
+        if !received.headers.contains_key(&SETTINGS) {
+            return Ok(&self.sha1);
+        }
+        let settings = received.header(&SETTINGS)?;
+        let named = settings.split(|byte| *byte == b',').find_map(|part| {
+            let (name, value) = part.split_at(part.iter().position(|byte| *byte == b'=')?);
+            let value = value[1..].trim_ascii();
+            (name.trim_ascii() == b"algorithm" && !value.is_empty()).then_some(value)
+        });
+        match named {
+            None => Ok(&self.sha1),
+            Some(name) if name.eq_ignore_ascii_case(b"HMAC_SHA1") => Ok(&self.sha1),
+            Some(name) if name.eq_ignore_ascii_case(b"HMAC_SHA256") => Ok(&self.sha256),
+            Some(_) => Err(Refusal::MalformedHeader),
+        }
     }
 
     pub(super) fn verify(&self, received: &Received<'_>) -> Result<(), Refusal> {
         let signature = received.header(&SIGNATURE)?;
-        let signature = Tag::parse(signature, Algorithm::Sha1, Encoding::Base64).ok_or(Refusal::MalformedHeader)?;
+        let key = self.named_by(received)?;
+        let signature = Tag::parse(signature, key.algorithm(), Encoding::Base64).ok_or(Refusal::MalformedHeader)?;
         let url = received.url.and_then(PublicUrl::parse).ok_or(Refusal::UnknownUrl)?;
         let fields = match url.body_hash() {
             Some(hash) => {
@@ -55,20 +77,25 @@ impl TwilioKey {
             None => sorted_fields(received.body, limits::SIGNED_FIELDS_MAX).ok_or(Refusal::MalformedBody)?,
         };
         let port = url.port.unwrap_or(url.default_port);
-        let with = self.tag(&[url.before_port, port, url.after_port], &fields);
-        let without = self.tag(&[url.before_port, url.after_port], &fields);
+        let with = tag(key, &[url.before_port, port, url.after_port], &fields);
+        let without = tag(key, &[url.before_port, url.after_port], &fields);
         if with.fits(&signature) | without.fits(&signature) { Ok(()) } else { Err(Refusal::Mismatch) }
     }
 
-    /// Signs the URL as it is written. A body that is no form needs [`url_with_body_hash`] first.
+    /// Signs the URL as it is written, with HMAC-SHA1, which Twilio's libraries take unless they are told otherwise. A body that is no form needs [`url_with_body_hash`] first.
     pub(super) fn sign(&self, signed: &Signed<'_>) -> (HeaderName, HeaderValue) {
         let hashed = PublicUrl::parse(signed.url).is_some_and(|url| url.body_hash().is_some());
         let fields = if hashed { None } else { sorted_fields(signed.body, usize::MAX) };
-        let tag = self.tag(&[signed.url], &fields.unwrap_or_default());
+        let tag = tag(&self.sha1, &[signed.url], &fields.unwrap_or_default());
         let mut text = String::with_capacity(tag.written_len(Encoding::Base64));
         tag.write(Encoding::Base64, &mut text);
         (SIGNATURE.clone(), header_value(text))
     }
+}
+
+fn tag(key: &MacKey, url: &[&str], fields: &Fields<'_>) -> Tag {
+    let fields = fields.iter().flat_map(|(name, value)| [name.as_bytes(), value.as_bytes()]);
+    key.tag(url.iter().map(|part| part.as_bytes()).chain(fields))
 }
 
 /// The URL with the `bodySHA256` query field under which Twilio signs a body that is no form. A request signed with the scheme
@@ -198,6 +225,30 @@ mod tests {
         assert_eq!(answer(Some(&url.replace("0a1ff", "0a1f")), BODY, SIGNATURE_OF_URL), Err(Refusal::Mismatch));
         assert_eq!(url_with_body_hash("https://a/#f", b"").split('=').next(), Some("https://a/?bodySHA256"));
         assert!(url_with_body_hash("https://a/#f", b"").ends_with("855#f"));
+    }
+
+    #[test]
+    fn the_hash_is_the_one_that_the_settings_name() {
+        // The same form under the token 12345, signed by Twilio's Python library.
+        const SHA256: &str = "033hgUJA9M/hXIZsYjwkerEP/DBm35nEri5FhCYjA5s=";
+        let answer = |settings: &[&str], signature: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(&SIGNATURE, signature.parse().unwrap());
+            settings.iter().for_each(|value| _ = headers.append(&SETTINGS, value.parse().unwrap()));
+            let received = Received { headers: &headers, body: FORM.as_bytes(), now_secs: 0, url: Some(URL) };
+            TwilioKey::new(b"12345").verify(&received)
+        };
+        for settings in ["key=k,algorithm=HMAC_SHA256", "algorithm=hmac_sha256", "key=k, algorithm = HMAC_SHA256 ,x"] {
+            assert_eq!(answer(&[settings], SHA256), Ok(()), "{settings}");
+            assert_eq!(answer(&[settings], SIGNATURE_OF_FORM), Err(Refusal::MalformedHeader), "{settings}");
+        }
+        for settings in ["", "key=k", "algorithm=", "algorithm", "algorithm=HMAC_SHA1", "Algorithm=HMAC_SHA256"] {
+            assert_eq!(answer(&[settings], SIGNATURE_OF_FORM), Ok(()), "{settings}");
+            assert_eq!(answer(&[settings], SHA256), Err(Refusal::MalformedHeader), "{settings}");
+        }
+        assert_eq!(answer(&[], SHA256), Err(Refusal::MalformedHeader));
+        assert_eq!(answer(&["algorithm=HMAC_MD5"], SIGNATURE_OF_FORM), Err(Refusal::MalformedHeader));
+        assert_eq!(answer(&["algorithm=HMAC_SHA256"; 2], SHA256), Err(Refusal::DuplicateHeader));
     }
 
     #[test]

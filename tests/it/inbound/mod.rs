@@ -4,15 +4,19 @@ mod addresses;
 mod answers;
 mod burst;
 mod crash;
+mod forgery;
 mod forward;
 mod github;
 mod handshakes;
 mod kept;
 mod rate_limit;
 mod repeats;
+mod samples;
 mod states;
 mod surge;
 mod types;
+mod vendor;
+mod vendors;
 
 use serde_json::Value;
 
