@@ -102,6 +102,8 @@ pub const TOLD_AGAIN_MS: u64 = 10_000;
 pub const BODIES_BYTES_MAX: usize = 256 * MIB;
 /// Bytes of inbound request bodies held at once; beyond this, 503.
 pub const INBOUND_BODIES_BYTES_MAX: usize = 128 * MIB;
+/// Largest inbound body, in bytes, that is read before the head is looked at for a signature that cannot hold whatever the body says.
+pub const BODY_UNFORESEEN_BYTES_MAX: u64 = 64 * KIB as u64;
 /// Page size of a listing when the caller names none.
 pub const LIST_LIMIT_DEFAULT: usize = 50;
 /// Largest page of a listing.

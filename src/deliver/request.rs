@@ -14,10 +14,11 @@ use super::body::{self, Rendered};
 use crate::clock::UnixMs;
 use crate::config::{Endpoint, Format};
 use crate::model::event::Event;
-use crate::signature::{Signed, sign};
+use crate::signature::{Scheme, Signed, sign};
 
 const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
 const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
+const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
 const WEBHOOK_ATTEMPT: HeaderName = HeaderName::from_static("webhook-attempt");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("webhookd/", env!("CARGO_PKG_VERSION")));
@@ -28,12 +29,14 @@ pub(super) struct Template {
     uri: Uri,
     /// `user-agent` and the endpoint's own headers.
     headers: HeaderMap,
+    /// Whether its signatures cover our `webhook-id` or `webhook-timestamp`.
+    signs_ours: bool,
 }
 
 impl fmt::Debug for Template {
     /// Path and query of the URL may hold credentials.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { endpoint, uri: _, headers } = self;
+        let Self { endpoint, uri: _, headers, signs_ours: _ } = self;
         f.debug_struct("Template").field("endpoint", endpoint).field("headers", headers).finish_non_exhaustive()
     }
 }
@@ -48,7 +51,8 @@ impl Template {
             }
         }
         headers.insert(header::USER_AGENT, USER_AGENT);
-        Ok(Self { endpoint, uri, headers })
+        let signs_ours = endpoint.signing.iter().any(Scheme::relies_on_delivery_headers);
+        Ok(Self { endpoint, uri, headers, signs_ours })
     }
 
     pub(super) fn endpoint(&self) -> &Endpoint {
@@ -63,10 +67,12 @@ impl Template {
             _ => self.headers.clone(),
         };
         headers.insert(header::CONTENT_TYPE, content_type);
-        if let Ok(id) = HeaderValue::from_str(event.id.as_str()) {
-            headers.insert(WEBHOOK_ID, id);
+        if !self.passes_on_signed(event) {
+            if let Ok(id) = HeaderValue::from_str(event.id.as_str()) {
+                headers.insert(WEBHOOK_ID, id);
+            }
+            headers.insert(WEBHOOK_TIMESTAMP, at.secs().into());
         }
-        headers.insert(WEBHOOK_TIMESTAMP, at.secs().into());
         headers.insert(WEBHOOK_ATTEMPT, n.into());
         if let Some(traceparent) = event.traceparent.as_deref().and_then(|text| HeaderValue::from_str(text).ok()) {
             headers.insert(TRACEPARENT, traceparent);
@@ -90,16 +96,29 @@ impl Template {
         request
     }
 
-    /// The headers of the inbound request, and ours, which win.
+    /// Whether id, timestamp and signature go on as a third party sent them: it has signed by Standard Webhooks, the app gets the
+    /// very body that was signed, and nothing that we sign needs these headers for itself.
+    fn passes_on_signed(&self, event: &Event) -> bool {
+        self.endpoint.format == Format::Raw && !self.signs_ours && came_signed(event)
+    }
+
+    /// The headers of the inbound request, and ours, which win. What its sender would take compressed, we would not read.
     fn with_kept(&self, event: &Event) -> HeaderMap {
         let mut headers = HeaderMap::with_capacity(event.headers.len() + self.headers.len() + 8);
         for kept in &event.headers {
             let name = HeaderName::from_bytes(kept.name.as_bytes());
             let (Ok(name), Ok(value)) = (name, HeaderValue::from_bytes(&kept.value)) else { continue };
             // A map has room for 32,768 headers; far fewer come in.
-            if !belongs_to_connection(&name) && headers.try_append(name, value).is_err() {
+            if !belongs_to_connection(&name)
+                && name != header::ACCEPT_ENCODING
+                && headers.try_append(name, value).is_err()
+            {
                 break;
             }
+        }
+        if came_signed(event) && !self.passes_on_signed(event) {
+            // A signature without its id and timestamp fits nothing.
+            headers.remove(WEBHOOK_SIGNATURE);
         }
         for name in self.headers.keys() {
             headers.remove(name);
@@ -109,6 +128,12 @@ impl Template {
         }
         headers
     }
+}
+
+/// Whether an inbound request came with the three headers of Standard Webhooks.
+fn came_signed(event: &Event) -> bool {
+    let has = |wanted: &HeaderName| event.headers.iter().any(|kept| *kept.name == *wanted.as_str());
+    [WEBHOOK_ID, WEBHOOK_TIMESTAMP, WEBHOOK_SIGNATURE].iter().all(has)
 }
 
 /// Headers that speak about one connection or one message's framing (RFC 9110 section 7.6.1) and are never passed on;

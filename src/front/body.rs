@@ -106,10 +106,7 @@ pub async fn read<B>(headers: &HeaderMap, body: B, bytes_max: usize, holdings: &
 where
     B: HttpBody<Data = Bytes> + Unpin,
 {
-    refuse_encoded(headers)?;
-    if body.size_hint().lower() > bytes_max as u64 {
-        return Err(too_large(bytes_max, holdings));
-    }
+    announced(headers, &body, bytes_max, holdings)?;
     let limit = Duration::from_millis(limits::REQUEST_BODY_MS_MAX);
     match tokio::time::timeout(limit, collect(body, bytes_max, holdings)).await {
         Ok(result) => result,
@@ -118,6 +115,20 @@ where
             Err(Problem::new(ProblemKind::RequestTimeout, detail))
         }
     }
+}
+
+/// Refuses a body for what its head announces.
+///
+/// # Errors
+/// 413 past `bytes_max`, 415 for a compressed one.
+pub fn announced<B: HttpBody>(
+    headers: &HeaderMap,
+    body: &B,
+    bytes_max: usize,
+    holdings: &Holdings,
+) -> Result<(), Problem> {
+    refuse_encoded(headers)?;
+    if body.size_hint().lower() > bytes_max as u64 { Err(too_large(bytes_max, holdings)) } else { Ok(()) }
 }
 
 async fn collect<B>(mut body: B, bytes_max: usize, holdings: &Arc<Holdings>) -> Result<Body, Problem>

@@ -30,6 +30,8 @@ where
 {
     let Served { source, places, pace } = served;
     let (head, body) = request.into_parts();
+    body::announced(&head.headers, &body, inbound.body_bytes_max, &inbound.holdings)?;
+    verify::foresee(source, &head, body.size_hint().upper(), inbound.clock.wall())?;
     let body = body::read(&head.headers, body, inbound.body_bytes_max, &inbound.holdings).await?;
     let started = Instant::now();
     let now = inbound.clock.wall();

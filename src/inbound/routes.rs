@@ -89,3 +89,119 @@ fn refuse(
     }
     answer
 }
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::path::Path;
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
+    use http_body_util::{BodyExt, Full};
+    use hyper::body::Frame;
+    use serde_json::Value;
+
+    use super::super::Parts;
+    use super::*;
+    use crate::clock::{ManualClock, ManualHandle, UnixMs};
+    use crate::config::Config;
+    use crate::front::Origin;
+    use crate::intake::readiness::Readiness;
+    use crate::model::roster::Roster;
+    use crate::observe::Metrics;
+
+    /// Sources of a daemon that opens its storage still.
+    fn inbound(lines: &str) -> Arc<Inbound> {
+        let config = Config::parse(lines, "webhookd.toml", Path::new("/"), &|_| None).unwrap();
+        Arc::new(Inbound::new(Parts {
+            config: Arc::new(config),
+            roster: Roster::shared(),
+            clock: Arc::new(ManualHandle(ManualClock::at(UnixMs(1_700_000_000_000)))),
+            readiness: Arc::new(Readiness::default()),
+            metrics: Metrics::shared(),
+        }))
+    }
+
+    const OPEN: &str = "[source.open]\nverify = { scheme = \"none\" }\n";
+
+    async fn post<B>(inbound: &Arc<Inbound>, body: B) -> (Answer, Value)
+    where
+        B: HttpBody<Data = Bytes> + Unpin,
+    {
+        let peer = Arc::new(Peer::new(Origin::Tcp("192.0.2.7:4000".parse().unwrap())));
+        let request = Request::post("/in/open").body(body).unwrap();
+        let (head, body) = answer(Arc::clone(inbound), peer, request).await.into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        let problem = serde_json::from_slice(&body).unwrap();
+        (Answer::from_parts(head, Full::new(body)), problem)
+    }
+
+    fn counted(inbound: &Inbound, source: &str, reason: &str) -> u64 {
+        inbound.metrics.inbound_refused.with_label_values(&[source, reason]).get()
+    }
+
+    #[tokio::test]
+    async fn while_the_storage_opens_the_sender_keeps_what_it_has() {
+        let inbound = inbound(OPEN);
+        let (answer, problem) = post(&inbound, Full::<Bytes>::default()).await;
+        assert_eq!((answer.status().as_u16(), &problem["type"]), (503, &Value::from("urn:webhookd:problem:not-ready")));
+        assert_eq!(answer.headers()["retry-after"], "2");
+        assert_eq!(counted(&inbound, "open", "not-ready"), 1);
+    }
+
+    /// A body that never ends.
+    struct Never;
+
+    impl HttpBody for Never {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            Poll::Pending
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_does_not_come_is_given_up() {
+        let inbound = inbound(OPEN);
+        let (answer, problem) = post(&inbound, Never).await;
+        assert_eq!(answer.status(), 408);
+        assert_eq!(problem["type"], "urn:webhookd:problem:request-timeout");
+        assert_eq!(answer.headers()[CONNECTION], "close");
+        assert_eq!(counted(&inbound, "open", "request-timeout"), 1);
+    }
+
+    #[test]
+    fn every_label_is_there_from_the_start() {
+        let inbound = inbound(OPEN);
+        let text = inbound.metrics.text();
+        for (name, labels) in [
+            ("accepted_total", "source=\"open\""),
+            ("duplicates_total", "source=\"open\""),
+            ("untyped_total", "source=\"open\""),
+            ("ack_seconds_count", "source=\"open\""),
+            ("refused_total", "reason=\"mismatch\",source=\"open\""),
+            ("refused_total", "reason=\"storage-full\",source=\"open\""),
+            ("refused_total", "reason=\"not-found\",source=\"\""),
+        ] {
+            assert!(text.contains(&format!("webhookd_inbound_{name}{{{labels}}} 0")), "{name} {labels}\n{text}");
+        }
+        let refusals = text.lines().filter(|line| line.starts_with("webhookd_inbound_refused_total{")).count();
+        assert_eq!(refusals, super::super::refused::words().count() + 1);
+    }
+
+    #[test]
+    fn a_reload_keeps_what_a_source_has_taken_of_its_rate() {
+        let lines = |rate: &str| format!("{OPEN}rate_limit = {rate}\n");
+        let config =
+            |rate: &str| Arc::new(Config::parse(&lines(rate), "webhookd.toml", Path::new("/"), &|_| None).unwrap());
+        let takes =
+            |inbound: &Inbound| inbound.sources["open"].pace.as_ref().unwrap().take(inbound.clock.mono()).is_ok();
+        let first = inbound(&lines("{ rate = \"1/h\", burst = 1 }"));
+        assert!(takes(&first) && !takes(&first));
+        let same = first.with_config(config("{ rate = \"1/h\", burst = 1 }"));
+        assert!(!takes(&same));
+        let other = same.with_config(config("{ rate = \"2/h\", burst = 1 }"));
+        assert!(takes(&other));
+    }
+}

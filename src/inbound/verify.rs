@@ -1,12 +1,38 @@
 //! Whether the signature holds.
 
+use std::slice;
+
 use hyper::Uri;
 use hyper::header::{HOST, HeaderMap};
 use hyper::http::request::Parts;
 
 use crate::clock::UnixMs;
 use crate::config::{Source, Verification};
+use crate::limits;
 use crate::signature::{Received, Refusal, SchemeKind, verify};
+
+/// Refuses by the head alone what no body could make good, so that a large one is not held in memory for it. `body_bytes`: what
+/// of the body may come, where that is known.
+pub(super) fn foresee(source: &Source, head: &Parts, body_bytes: Option<u64>, now: UnixMs) -> Result<(), Refusal> {
+    let Verification::Schemes(schemes) = &source.verify else { return Ok(()) };
+    if body_bytes.is_some_and(|bytes| bytes <= limits::BODY_UNFORESEEN_BYTES_MAX) {
+        return Ok(());
+    }
+    // None of these reasons depends on the body. A time that lies in the future may have come when the body has.
+    let of_head = |refusal: &Refusal| {
+        use Refusal::{DuplicateHeader, MalformedHeader, MissingHeader, Stale};
+        matches!(refusal, MissingHeader | DuplicateHeader | MalformedHeader | Stale)
+    };
+    let received = Received { headers: &head.headers, body: b"", now_secs: now.secs(), url: None };
+    let mut refusal = None;
+    for scheme in schemes {
+        match verify(slice::from_ref(scheme), &received) {
+            Err(reason) if of_head(&reason) => refusal = refusal.or(Some(reason)),
+            _ => return Ok(()),
+        }
+    }
+    refusal.map_or(Ok(()), Err)
+}
 
 /// Verifies a whole request. `tls`: whether the listener speaks it.
 pub(super) fn check(source: &Source, head: &Parts, body: &[u8], now: UnixMs, tls: bool) -> Result<(), Refusal> {
@@ -40,7 +66,9 @@ fn host<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a str> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{headers, source};
+    use hyper::Request;
+
+    use super::super::tests::{headers, source, verified};
     use super::*;
 
     fn url(source: &Source, uri: &str, hosts: &[&'static str], tls: bool) -> Option<String> {
@@ -67,5 +95,34 @@ mod tests {
         let made = url(&source, "/in/twilio?bodySHA256=ab", &["10.0.0.1"], false);
         assert_eq!(made.as_deref(), Some("https://hooks.example.com/twilio?bodySHA256=ab"));
         assert_eq!(url(&source, "/in/twilio", &[], false).as_deref(), Some("https://hooks.example.com/twilio"));
+    }
+
+    #[test]
+    fn a_large_body_is_not_awaited_where_the_head_is_wrong_already() {
+        let slack = Source { verify: verified(SchemeKind::Slack), ..source() };
+        let now = UnixMs(1_700_000_000_000);
+        let signature =
+            ("x-slack-signature", &b"v0=0000000000000000000000000000000000000000000000000000000000000000"[..]);
+        let time = |secs: &'static [u8]| ("x-slack-request-timestamp", secs);
+        let foreseen = |fields: &[(&'static str, &[u8])], bytes| {
+            let mut request = Request::new(());
+            *request.headers_mut() = headers(fields);
+            foresee(&slack, &request.into_parts().0, bytes, now).err()
+        };
+        for (fields, reason) in [
+            (vec![], Some(Refusal::MissingHeader)),
+            (vec![signature], Some(Refusal::MissingHeader)),
+            (vec![signature, signature, time(b"1700000000")], Some(Refusal::DuplicateHeader)),
+            (vec![("x-slack-signature", b"v0=xyz"), time(b"1700000000")], Some(Refusal::MalformedHeader)),
+            (vec![signature, time(b"1699999000")], Some(Refusal::Stale)),
+            (vec![signature, time(b"1700001000")], None),
+            (vec![signature, time(b"1700000000")], None),
+        ] {
+            assert_eq!(foreseen(&fields, None), reason, "{fields:?}");
+            assert_eq!(foreseen(&fields, Some(limits::BODY_UNFORESEEN_BYTES_MAX + 1)), reason, "{fields:?}");
+            assert_eq!(foreseen(&fields, Some(limits::BODY_UNFORESEEN_BYTES_MAX)), None, "a small one is read first");
+        }
+        let open = source();
+        assert_eq!(foresee(&open, &Request::new(()).into_parts().0, None, now), Ok(()));
     }
 }

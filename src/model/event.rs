@@ -51,7 +51,8 @@ impl Event {
     /// Bytes that the event occupies while it is kept in memory, roughly.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.content.body.len() + self.cloud_attributes.as_deref().map_or(0, str::len) + 256
+        let headers: usize = self.headers.iter().map(|header| header.name.len() + header.value.len() + 32).sum();
+        self.content.body.len() + self.cloud_attributes.as_deref().map_or(0, str::len) + headers + 256
     }
 }
 

@@ -175,6 +175,12 @@ impl HeaderMac {
         }
     }
 
+    /// Whether the timestamp or the id that is signed stands in a header that every delivery has anyway.
+    pub(super) fn relies_on_delivery_headers(&self) -> bool {
+        self.timestamp.as_ref().is_some_and(|timestamp| timestamp.header.as_str() == "webhook-timestamp")
+            || self.id.as_ref().is_some_and(|header| header.as_str() == "webhook-id")
+    }
+
     fn tag(&self, timestamp: &[u8], id: &[u8], body: &[u8]) -> Tag {
         self.key.tag(self.content.0.iter().map(|part| match part {
             Part::Text(text) => text.as_bytes(),

@@ -90,6 +90,17 @@ impl Scheme {
         }
     }
 
+    /// Whether its signature covers `webhook-id` or `webhook-timestamp` as a delivery carries them, beside the headers that
+    /// [`sign`] makes.
+    #[must_use]
+    pub fn relies_on_delivery_headers(&self) -> bool {
+        match &self.form {
+            Form::Standard(_) => true,
+            Form::HeaderMac(mac) => mac.relies_on_delivery_headers(),
+            Form::Stripe(_) | Form::Twilio(_) | Form::Token(_) => false,
+        }
+    }
+
     fn verify(&self, received: &Received<'_>) -> Result<(), Refusal> {
         match &self.form {
             Form::Standard(key) => key.verify(received),

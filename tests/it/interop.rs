@@ -21,7 +21,7 @@ fn folder() -> PathBuf {
 
 /// Runs a script of `tests/interop/` on this input; what it printed.
 #[track_caller]
-fn script(name: &str, arguments: &[&str], input: &str) -> String {
+pub(crate) fn script(name: &str, arguments: &[&str], input: &str) -> String {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop").join(name);
     let mut command = match name.rsplit_once('.') {
         Some((_, "py")) => Command::new(folder().join("venv/bin/python")),
@@ -49,7 +49,7 @@ fn script(name: &str, arguments: &[&str], input: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-fn lines(text: &str) -> Vec<Value> {
+pub(crate) fn lines(text: &str) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 

@@ -127,6 +127,7 @@ async fn raw_passes_on_the_kept_headers_but_for_those_that_are_ours_or_the_conne
         ("x-github-event", "push"),
         ("accept", "*/*"),
         ("accept", "text/html"),
+        ("accept-encoding", "gzip"),
         ("content-type", "text/wrong"),
         ("user-agent", "GitHub-Hookshot/1"),
         ("webhook-id", "theirs"),
@@ -168,6 +169,69 @@ async fn raw_passes_on_the_kept_headers_but_for_those_that_are_ours_or_the_conne
         "x-tenant: acme".to_owned(),
     ];
     assert_eq!(lines(&headers), expected);
+}
+
+/// What an endpoint that signs so gets of a request that came signed by Standard Webhooks: id, timestamp, signature, `svix-id`.
+async fn trio(signing: Vec<Scheme>, format: Format, came: &[(&str, &str)]) -> [Option<String>; 4] {
+    let receiver = Receiver::start(ok).await;
+    let clock = ManualClock::at(UnixMs(1_700_000_000_000));
+    let endpoint = Endpoint { signing, format, ..endpoint(&receiver.url()) };
+    let sender = Sender::with_clock(endpoint, std::sync::Arc::new(ManualHandle(clock)));
+    let mut event = event(b"{}");
+    let keep = |(name, value): &(&str, &str)| KeptHeader { name: (*name).into(), value: value.as_bytes().into() };
+    event.headers = came.iter().map(keep).collect();
+    sender.send(event, 1).await;
+    let [seen] = receiver.seen().try_into().unwrap();
+    assert_eq!(seen.headers["webhook-attempt"], "1");
+    assert!(seen.headers.keys().all(|name| seen.headers.get_all(name).iter().count() == 1), "{:?}", seen.headers);
+    ["webhook-id", "webhook-timestamp", "webhook-signature", "svix-id"]
+        .map(|name| seen.headers.get(name).map(|value| value.to_str().unwrap().to_owned()))
+}
+
+const SIGNED_BY_THEM: Headers = &[
+    ("webhook-id", "msg_theirs"),
+    ("webhook-timestamp", "1600000000"),
+    ("webhook-signature", "v1,theirs"),
+    ("svix-id", "msg_svix"),
+];
+
+fn hmac_scheme(content: Option<&str>) -> Vec<Scheme> {
+    let options = Options { header: Some("x-signature"), content, ..Options::default() };
+    vec![Scheme::new(SchemeKind::Hmac, &Secret::new(b"s".to_vec()), &options).unwrap()]
+}
+
+#[tokio::test]
+async fn the_app_can_verify_a_vendors_standard_webhook_itself() {
+    let theirs = ["msg_theirs", "1600000000", "v1,theirs", "msg_svix"].map(|text| Some(text.to_owned()));
+    let github = vec![Scheme::new(SchemeKind::Github, &Secret::new(b"s".to_vec()), &Options::default()).unwrap()];
+    for signing in [Vec::new(), github, hmac_scheme(None)] {
+        assert_eq!(trio(signing, Format::Raw, SIGNED_BY_THEM).await, theirs);
+    }
+}
+
+#[tokio::test]
+async fn where_our_signature_needs_its_own_id_and_time_they_take_the_place_of_the_vendors() {
+    let secret = Secret::new(b"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".to_vec());
+    let standard = vec![Scheme::new(SchemeKind::Standard, &secret, &Options::default()).unwrap()];
+    let [id, timestamp, signature, svix] = trio(standard, Format::Raw, SIGNED_BY_THEM).await;
+    assert_eq!((id.as_deref(), timestamp.as_deref()), (Some("evt_1"), Some("1700000000")));
+    assert!(signature.is_some_and(|signature| signature.starts_with("v1,") && signature != "v1,theirs"));
+    assert_eq!(svix.as_deref(), Some("msg_svix"));
+    for content in ["{timestamp}.{body}", "{id}.{body}"] {
+        let [id, timestamp, signature, _] = trio(hmac_scheme(Some(content)), Format::Raw, SIGNED_BY_THEM).await;
+        assert_eq!((id.as_deref(), timestamp.as_deref()), (Some("evt_1"), Some("1700000000")), "{content}");
+        assert_eq!(signature, None, "it would fit nothing");
+    }
+}
+
+#[tokio::test]
+async fn a_part_of_the_three_is_no_standard_webhook() {
+    for came in [&SIGNED_BY_THEM[..2], &SIGNED_BY_THEM[1..], &[SIGNED_BY_THEM[0], SIGNED_BY_THEM[2]]] {
+        let [id, timestamp, _, _] = trio(Vec::new(), Format::Raw, came).await;
+        assert_eq!((id.as_deref(), timestamp.as_deref()), (Some("evt_1"), Some("1700000000")), "{came:?}");
+    }
+    let [id, _, signature, _] = trio(Vec::new(), Format::Standard, SIGNED_BY_THEM).await;
+    assert_eq!((id.as_deref(), signature), (Some("evt_1"), None), "another body than the vendor has signed");
 }
 
 #[tokio::test]

@@ -2,5 +2,9 @@
 
 mod burst;
 mod crash;
+mod forgery;
 mod forward;
+mod samples;
 mod surge;
+mod vendor;
+mod vendors;

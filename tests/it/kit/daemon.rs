@@ -46,6 +46,7 @@ pub(crate) struct Setup {
     delivery: String,
     endpoints: String,
     inbound: String,
+    inbound_unix: Option<String>,
     sources: String,
     token: Option<String>,
     data: Option<PathBuf>,
@@ -61,6 +62,7 @@ impl Setup {
             delivery: "allow_networks = [\"127.0.0.0/8\", \"::1/128\"]\njitter = 0\n".to_owned(),
             endpoints: String::new(),
             inbound: String::new(),
+            inbound_unix: None,
             sources: String::new(),
             token: None,
             data: None,
@@ -130,6 +132,12 @@ impl Setup {
         self
     }
 
+    /// `[inbound]` listens on a unix socket of this name in the daemon's folder.
+    pub(crate) fn inbound_unix(mut self, name: &str) -> Self {
+        self.inbound_unix = Some(name.to_owned());
+        self
+    }
+
     /// A source of these lines.
     pub(crate) fn source(mut self, name: &str, lines: &str) -> Self {
         writeln!(self.sources, "\n[source.{name}]\n{lines}").expect("a string takes everything");
@@ -165,12 +173,17 @@ impl Setup {
             None => client,
         };
         let data = self.data.unwrap_or_else(|| dir.path().join("data"));
-        let inbound =
-            (!self.sources.is_empty() || !self.inbound.is_empty()).then(|| format!("127.0.0.1:{}", free_port()));
-        let sources = inbound
-            .as_ref()
-            .map(|listen| format!("\n[inbound]\nlisten = \"{listen}\"\n{}{}", self.inbound, self.sources));
-        let inbound = inbound.map(Client::tcp);
+        let has_inbound = !self.sources.is_empty() || !self.inbound.is_empty();
+        let (inbound, listens) = match self.inbound_unix.map(|name| dir.path().join(name)) {
+            _ if !has_inbound => (None, String::new()),
+            Some(path) => (Some(Client::unix(path.clone())), format!("unix:{}", path.display())),
+            None => {
+                let address = format!("127.0.0.1:{}", free_port());
+                (Some(Client::tcp(address.clone())), address)
+            }
+        };
+        let sources =
+            inbound.as_ref().map(|_| format!("\n[inbound]\nlisten = \"{listens}\"\n{}{}", self.inbound, self.sources));
         let config = format!(
             "[api]\nlisten = \"{listen}\"\n{}\n[storage]\ndir = \"{}\"\n{}\n[delivery]\n{}{}{}",
             self.api,

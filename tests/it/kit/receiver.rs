@@ -26,8 +26,8 @@ pub(crate) struct Received {
     pub(crate) n: usize,
     pub(crate) method: String,
     pub(crate) path: String,
-    /// What stands behind the question mark.
-    pub(crate) query: Option<String>,
+    /// The path with the query, if there is one.
+    pub(crate) path_and_query: String,
     pub(crate) at: Instant,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
@@ -278,7 +278,7 @@ async fn handle(
             n: state.requests.len() + 1,
             method: parts.method.to_string(),
             path,
-            query: parts.uri.query().map(str::to_owned),
+            path_and_query: parts.uri.path_and_query().map_or_else(String::new, ToString::to_string),
             at: Instant::now(),
             headers: parts.headers,
             body,
