@@ -30,6 +30,8 @@ mod arrival;
 pub mod body;
 mod connection;
 mod connections;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod heads;
 mod listen;
 mod outgoing;
