@@ -30,13 +30,15 @@ mod arrival;
 pub mod body;
 mod connection;
 mod connections;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod heads;
 mod listen;
 mod outgoing;
 mod peer;
 pub mod problem;
 mod proxies;
-pub(crate) mod proxy_header;
+mod proxy_header;
 mod pulse;
 mod refusal;
 mod serve;

@@ -12,18 +12,20 @@
 //! | `event_json` | the body of an event or a batch | what is taken keeps every rule, and its data to the letter |
 //! | `cloudevents` | headers, a blank line, a body | the same, in all three modes |
 //! | `http_front` | how it is cut, then what a client sends | whole HTTP answers or a close, soon, whatever comes |
-//! | `proxy_header` | what a proxy sends first | the header is read, to its end and no further, however it is cut |
 //! | `signature_headers` | a scheme, headers, a body | what was signed is accepted, and nothing else |
 //! | `retry_after` | a status and two headers | a wait within the policy's bounds |
 //! | `stored_records` | which decoder, then bytes | read within bounds; written again it is the same |
 //! | `api_path_query` | a path, a query, patterns, a type | decoded as written; patterns match as a plain matcher says |
+//! | `inbound_request` | a method and a path, headers, a blank line, a body | only what was signed is taken; what is read of it keeps every rule |
+//! | `json_pointers` | JSON pointers, a blank line, a body | found is what serde's own value has there |
+//! | `proxy_header` | what a proxy sends, and what follows | the client that is written there, and no byte of what follows is lost |
 //! | `url_guard` | the URL of an endpoint | the address that is judged is the one that is dialled |
 
 mod config;
 mod events;
 mod http_front;
+mod inbound;
 mod message;
-mod proxy_header;
 #[cfg(test)]
 mod replay;
 mod retry_after;
@@ -33,11 +35,12 @@ mod wellformed;
 pub use self::config::config;
 pub use self::events::{cloudevents, event_json};
 pub use self::http_front::http_front;
-pub use self::proxy_header::proxy_header;
+pub use self::inbound::{inbound_request, json_pointers};
 pub use self::retry_after::retry_after;
 pub use self::signature_headers::signature_headers;
 pub use crate::api::fuzzing::api_path_query;
 pub use crate::deliver::fuzzing::url_guard;
+pub use crate::front::fuzzing::proxy_header;
 pub use crate::outbox::fuzzing::stored_records;
 
 /// A target's name, which is also the name of its file and of its corpus, and its function.
@@ -49,10 +52,12 @@ pub const TARGETS: &[Target] = &[
     ("event_json", event_json),
     ("cloudevents", cloudevents),
     ("http_front", http_front),
-    ("proxy_header", proxy_header),
     ("signature_headers", signature_headers),
     ("retry_after", retry_after),
     ("stored_records", stored_records),
     ("api_path_query", api_path_query),
+    ("inbound_request", inbound_request),
+    ("json_pointers", json_pointers),
+    ("proxy_header", proxy_header),
     ("url_guard", url_guard),
 ];

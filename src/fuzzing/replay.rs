@@ -76,7 +76,8 @@ macro_rules! replays {
 }
 
 replays! {
-    config event_json cloudevents http_front proxy_header signature_headers retry_after stored_records api_path_query url_guard
+    config event_json cloudevents http_front signature_headers retry_after stored_records api_path_query inbound_request json_pointers
+    proxy_header url_guard
 }
 
 /// Bytes of an input that is long for what it says.
@@ -140,6 +141,21 @@ const LONG: &[(&str, &str, &str)] = &[
     ("api_path_query", "/\n", "limit=1&"),
     ("api_path_query", "/\n\n", "a*"),
     ("api_path_query", "/\n\n", "*,"),
+    ("inbound_request", "POST /in/open\n", "x: y\n"),
+    ("inbound_request", "POST /in/open\ncontent-type: application/json\n\n", "["),
+    ("inbound_request", "POST /in/open\ncontent-type: application/json\n\n", "{\"type\":"),
+    ("inbound_request", "POST /in/open\ncontent-type: application/x-www-form-urlencoded\n\n", "type=&"),
+    ("inbound_request", "POST /in/near\nx-forwarded-for: ", "10.0.0.1,"),
+    ("inbound_request", "POST /in/stripe\nstripe-signature: ", "v1=00,"),
+    ("inbound_request", "POST /in/open\nconnection: ", "a,"),
+    ("json_pointers", "", "/a"),
+    ("json_pointers", "", "~0"),
+    ("json_pointers", "/a/b/c\n\n", "{\"a\":"),
+    ("json_pointers", "/0/0/0\n\n[", "1,"),
+    ("json_pointers", "/a\n\n{", "\"a\":{},"),
+    ("proxy_header", "PROXY ", "A"),
+    ("proxy_header", "PROXY UNKNOWN", " x"),
+    ("proxy_header", "\r\n\r\n\0\r\nQUIT\n\u{21}\u{11}", "\0"),
     ("url_guard", "https://", "a."),
     ("url_guard", "https://", "1."),
     ("url_guard", "https://a/", "%41"),

@@ -26,6 +26,8 @@
 
 mod accept;
 mod client;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod handshake;
 mod kept;
 mod names;
