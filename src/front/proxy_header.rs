@@ -31,7 +31,7 @@ const UNIX_BYTES: usize = 216;
 
 /// What has come of a header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Seen {
+pub(super) enum Seen {
     /// All of it.
     Whole(Header),
     /// A beginning: so many bytes more belong to it at least, and never 0.
@@ -40,7 +40,7 @@ pub(crate) enum Seen {
 
 /// What a proxy says of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Header {
+pub(super) enum Header {
     /// It is this client's.
     Client(SocketAddr),
     /// It is the proxy's own (a check of its health), or that of a client without an address.
@@ -49,7 +49,7 @@ pub(crate) enum Header {
 
 /// Why what has come is no header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fault {
+pub(super) enum Fault {
     /// It does not begin like one.
     Missing,
     /// It begins like one, and is not written as one.
@@ -59,7 +59,7 @@ pub(crate) enum Fault {
 }
 
 /// Looks at what has come of a connection so far.
-pub(crate) fn look(bytes: &[u8]) -> Result<Seen, Fault> {
+pub(super) fn look(bytes: &[u8]) -> Result<Seen, Fault> {
     let begins_like = |all: &[u8]| bytes.iter().zip(all).all(|(one, other)| one == other);
     match bytes.first() {
         // No header of either version is shorter than what the other begins with.
