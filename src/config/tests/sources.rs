@@ -266,7 +266,7 @@ fn places_are_checked() {
     refused("dedup = [{ json = \"/a\", form = \"b\" }]", "3:10: source.a.dedup[0]: ", "found several");
     refused("key = { form = \"\" }", "3:16: source.a.key.form: ", "the name of a form's field");
     refused("key = { header = 1 }", "3:18: source.a.key.header: ", "found the number 1");
-    let many = vec!["{ json = \"/a\" }"; limits::PICKS_MAX + 1].join(", ");
+    let many = ["{ json = \"/a\" }"; limits::PICKS_MAX + 1].join(", ");
     refused(&format!("key = [{many}]"), "3:7: source.a.key: ", "has 9 entries, at most 8");
     let long = "a".repeat(limits::PICK_BYTES_MAX);
     refused(&format!("key = {{ json = \"/{long}\" }}"), "3:16: source.a.key.json: ", "257 bytes, at most 256");
