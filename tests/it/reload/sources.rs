@@ -1,5 +1,6 @@
 //! Sources come and go while the daemon runs, and so do the settings of the listener that they share.
 
+use std::io::Read;
 use std::net::TcpStream;
 
 use serde_json::json;
@@ -63,7 +64,9 @@ fn limits_of_the_listener_count_at_once_and_its_place_after_a_restart() {
     taken(0);
     let _seated = TcpStream::connect(daemon.inbound().address()).unwrap();
     taken(1);
-    daemon.inbound().post("/in/app", "{}").problem(503);
+    let mut answer = Vec::new();
+    TcpStream::connect(daemon.inbound().address()).unwrap().read_to_end(&mut answer).unwrap();
+    assert!(answer.starts_with(b"HTTP/1.1 503 "), "{}", answer.escape_ascii());
     let listen = format!("listen = \"{}\"", daemon.inbound().address());
     let other = format!("listen = \"127.0.0.1:{}\"", free_port());
     rewrite(&daemon, |config| {
