@@ -84,7 +84,7 @@ fn received_headers(request: &Received) -> Vec<Header> {
     request.headers.iter().map(|(name, value)| (name.as_str().to_owned(), text(value))).collect()
 }
 
-/// A vendor's request, a number in its id, and how often that one is sent.
+/// A vendor's request, and the library that has signed it.
 struct Sent<'a> {
     vendor: &'a Vendor,
     library: Option<Library>,
@@ -286,9 +286,9 @@ fn signed_by_us(vendors: &[Vendor]) -> impl Iterator<Item = &Vendor> {
     vendors.iter().filter(move |vendor| !libraries(vendor).is_empty() && !verified_alone.contains(&vendor.name))
 }
 
-/// Something to sign that every library can read: Twilio's is a form where its body is no JSON.
+/// Something to sign that the vendor's library can read, in ASCII and beyond.
 fn outgoing(vendor: &Vendor) -> [String; 2] {
-    [vendor.body.to_owned(), vendor.body.replace("US", "Grüße €")]
+    [vendor.body.to_owned(), vendor.body.replacen("id", "Grüße €", 1)]
 }
 
 #[test]
