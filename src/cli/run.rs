@@ -41,8 +41,8 @@ at once; nothing that was accepted is lost either way. SIGHUP makes it read its 
 config with faults changes nothing. Exit codes: 1 it could not start, was \
 stopped at once, or failed; 2 the config is wrong, or a socket that systemd hands over.
 
-systemd is told how things stand (Type=notify, WatchdogSec=), and sockets with FileDescriptorName=api take the place of \
-`[api] listen`.";
+systemd is told how things stand (Type=notify, WatchdogSec=), and sockets with FileDescriptorName=api or inbound take the \
+place of `[api] listen` or `[inbound] listen`.";
 
 pub(super) fn run(args: &RunArgs) -> Outcome {
     logging::start(args.log)?;

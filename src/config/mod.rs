@@ -17,7 +17,7 @@
 //! | `pick`, `presets`, `respond` | what is read from a third party's request, and what it is answered |
 //! | `headers`, `hosts`, `networks`, `proxies`, `rates`, `tls/` | parts of several |
 //! | `summary` | a config in a few lines |
-//! | `debug` | an endpoint as `Debug` shows it |
+//! | `debug` | endpoints and sources as `Debug` shows them |
 //! | `change` | what another config changes while a daemon runs, and what it cannot |
 
 mod api;
@@ -235,7 +235,6 @@ pub struct Endpoint {
 }
 
 /// `[source.NAME]`
-#[derive(Debug)]
 pub struct Source {
     /// Its name.
     pub name: SourceName,
@@ -271,7 +270,7 @@ pub enum Verification {
 }
 
 /// `respond` of a source.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Respond {
     /// The status, 2xx.
     pub status: StatusCode,

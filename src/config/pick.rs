@@ -7,7 +7,7 @@ use thiserror::Error;
 use toml::de::DeValue;
 
 use super::keys::PICK;
-use super::reader::{Item, Reading, Table, shown};
+use super::reader::{Item, Reading, Table, marked_secret, shown};
 use crate::limits;
 
 /// Headers that carry credentials; what is read from a request is shown.
@@ -85,6 +85,10 @@ fn read_one(reading: &mut Reading<'_>, item: &Item<'_>, carrier: Option<&HeaderN
     let header = header.map(|item| read_header(reading, &item, carrier));
     let json = json.map(|item| read_pointer(reading, &item));
     let form = form.map(|item| read_field(reading, &item));
+    if given == 0 && !table.is_empty() {
+        // Which key is unknown has been told.
+        return None;
+    }
     if given != 1 {
         let found = if given == 0 { "none of these keys" } else { "several" };
         reading.error(
@@ -118,6 +122,7 @@ fn read_header(reading: &mut Reading<'_>, item: &Item<'_>, carrier: Option<&Head
 fn read_pointer(reading: &mut Reading<'_>, item: &Item<'_>) -> Option<Pick> {
     let text = item.text(reading, "a JSON pointer such as \"/type\"")?;
     let fault = match JsonPointer::parse(text) {
+        _ if marked_secret(text) => "expected a JSON pointer, found a secret, which belongs in verify".to_owned(),
         _ if text.is_empty() => {
             "the empty pointer stands for the whole body; name a field, as \"/type\" does".to_owned()
         }
@@ -133,6 +138,10 @@ fn read_pointer(reading: &mut Reading<'_>, item: &Item<'_>) -> Option<Pick> {
 
 fn read_field(reading: &mut Reading<'_>, item: &Item<'_>) -> Option<Pick> {
     let text = item.text(reading, "the name of a form's field")?;
+    if marked_secret(text) {
+        reading.error(item, "expected the name of a form's field, found a secret, which belongs in verify");
+        return None;
+    }
     if text.is_empty() || text.len() > limits::PICK_BYTES_MAX {
         let max = limits::PICK_BYTES_MAX;
         reading.error(item, format!("expected the name of a form's field, of 1 to {max} bytes, found {}", text.len()));

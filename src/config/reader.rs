@@ -285,6 +285,11 @@ impl<'a> Table<'a> {
         self.find(key)
     }
 
+    /// Whether it has no key at all, known or not.
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
     /// The value of any key.
     pub(super) fn find(&self, key: &str) -> Option<Item<'a>> {
         let (key, value) = self.entries.get_key_value(key)?;

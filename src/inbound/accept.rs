@@ -39,14 +39,21 @@ where
     if let Some(pace) = pace {
         pace.take(inbound.clock.mono())?;
     }
-    let looked = Looked::at(&head.headers, body.bytes());
-    if let Some(challenge) = places.challenge(&looked) {
-        return Ok(handshake::text(challenge));
-    }
-    let picked = places.pick(&looked);
+    let picked = {
+        let looked = Looked::at(&head.headers, body.bytes());
+        if let Some(challenge) = places.challenge(&looked) {
+            return Ok(handshake::text(challenge));
+        }
+        places.pick(&looked)
+    };
+    let untyped = picked.event_type.is_none() && places.name_a_type();
     let new = event(inbound, served, &head.headers, picked, &body, now)?;
+    let event_type = new.event.event_type.clone();
     let accepted = store(inbound, served, new).await?;
     let took = started.elapsed();
+    if untyped && !accepted.duplicate {
+        TypeMissing { source: &source.name, event_type: &event_type }.tell(&inbound.lines);
+    }
     let duplicates = usize::from(accepted.duplicate);
     EventsAccepted { via: Via::Inbound, stored: 1 - duplicates, duplicates, took }.tell(&inbound.metrics);
     EventTaken { source: &source.name, duplicate: accepted.duplicate, took }.tell(&inbound.metrics);
@@ -68,10 +75,6 @@ fn event(
         None if served.places.name_a_type() => names::UNKNOWN,
         None => names::EVENT,
     };
-    let event_type = names::event_type(source, word);
-    if picked.event_type.is_none() && served.places.name_a_type() {
-        TypeMissing { source, event_type: &event_type }.tell(&inbound.lines);
-    }
     let idempotency_key = picked.id.map(|id| names::idempotency_key(source, &id));
     // Nothing is refused for its content type: the vendor would not send it in another one.
     let content_type = content::content_type(headers).ok().flatten().unwrap_or_else(|| UNKNOWN.into());
@@ -86,7 +89,7 @@ fn event(
         traceparent: content::traceparent(headers),
         cloud_attributes: None,
         headers: kept::kept(headers),
-        event_type,
+        event_type: names::event_type(source, word),
     };
     Ok(NewEvent {
         targets: inbound.targets.taking(event.event_type.as_str()),

@@ -40,7 +40,15 @@ pub(super) struct Refused {
 
 impl From<Problem> for Refused {
     fn from(problem: Problem) -> Self {
+        debug_assert!(PROBLEMS.contains(&problem.kind), "{:?} has no place among the words", problem.kind);
         Self { reason: problem.kind.word(), problem }
+    }
+}
+
+impl Refused {
+    /// No source is at the path.
+    pub(super) fn no_source() -> Self {
+        Self { problem: Problem::new(ProblemKind::NotFound, "no source is at this path"), reason: NO_SOURCE }
     }
 }
 

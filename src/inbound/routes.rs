@@ -24,8 +24,7 @@ where
     let version = request.version();
     let served = request.uri().path().strip_prefix("/in/").and_then(|name| inbound.sources.get(name));
     let Some(served) = served else {
-        let refused = Problem::new(ProblemKind::NotFound, "no source is at this path").into();
-        return refuse(&inbound, None, None, &peer, refused, version);
+        return refuse(&inbound, None, None, &peer, Refused::no_source(), version);
     };
     let client = client::address(peer.origin, request.headers(), &served.source.trusted_proxies);
     match serve(&inbound, served, client, request).await {

@@ -154,3 +154,74 @@ impl KeyTaken<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::{ManualClock, ManualHandle, UnixMs};
+    use crate::observe::testing::logging;
+
+    fn lines() -> (Arc<Lines>, Arc<ManualClock>) {
+        let clock = ManualClock::at(UnixMs(1_700_000_000_000));
+        (Lines::shared(Arc::new(ManualHandle(Arc::clone(&clock))), Metrics::shared()), clock)
+    }
+
+    fn source() -> SourceName {
+        SourceName::parse("github").unwrap()
+    }
+
+    #[test]
+    fn a_refusal_names_source_reason_client_and_proxy() {
+        let refused = |client: Option<&str>| {
+            let client = client.map(|client| client.parse().unwrap());
+            let peer = &"10.0.0.1:5000";
+            RequestRefused { source: Some(&source()), reason: "mismatch", status: 401, client, peer }.tell(&lines().0);
+        };
+        logging(false, |log| {
+            refused(Some("192.0.2.7"));
+            refused(None);
+            let known = " WARN an inbound request was refused source=\"github\" reason=\"mismatch\" status=401 \
+                         client=192.0.2.7 peer=10.0.0.1:5000";
+            assert_eq!(log.lines(), [known, &known.replace("client=192.0.2.7 ", "")]);
+        });
+    }
+
+    #[test]
+    fn a_flood_is_a_few_lines_and_a_number_and_the_metric_counts_all() {
+        const MAX: u32 = limits::INBOUND_LINES_PER_SECOND_MAX;
+        let (lines, clock) = lines();
+        let refuse = || {
+            RequestRefused { source: None, reason: "not-found", status: 404, client: None, peer: &"unix" }.tell(&lines);
+        };
+        logging(false, |log| {
+            for _ in 0..MAX + 7 {
+                refuse();
+            }
+            assert_eq!(log.lines().len(), MAX as usize);
+            clock.advance_ms(1000);
+            refuse();
+            let told = log.lines();
+            assert!(told.len() == 2 && told[0].ends_with(" count=7"), "{told:?}");
+        });
+        assert_eq!(lines.metrics.inbound_refused.with_label_values(&["", "not-found"]).get(), u64::from(MAX) + 8);
+    }
+
+    #[test]
+    fn oddities_have_lines_of_their_own() {
+        const MAX: u32 = limits::INBOUND_LINES_PER_SECOND_MAX;
+        let (lines, _) = lines();
+        logging(false, |log| {
+            for _ in 0..MAX {
+                RequestRefused { source: None, reason: "not-found", status: 404, client: None, peer: &"unix" }
+                    .tell(&lines);
+            }
+            let event_type = EventType::parse("github.unknown").unwrap();
+            TypeMissing { source: &source(), event_type: &event_type }.tell(&lines);
+            KeyTaken { source: &source() }.tell(&lines);
+            let told = log.lines().split_off(MAX as usize);
+            assert!(told.len() == 2 && told[0].contains("event_type=github.unknown"), "{told:?}");
+            assert!(told[1].contains("Idempotency-Key"), "{told:?}");
+        });
+        assert_eq!(lines.metrics.inbound_untyped.with_label_values(&["github"]).get(), 1);
+    }
+}

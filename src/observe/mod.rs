@@ -22,5 +22,7 @@ pub mod inbound;
 pub mod life;
 pub mod metrics;
 pub mod storage;
+#[cfg(test)]
+mod testing;
 
 pub use metrics::Metrics;

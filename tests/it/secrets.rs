@@ -1,5 +1,7 @@
 //! Everything that a daemon writes, searched for every secret and payload that it was given.
 
+mod inbound;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -119,7 +121,7 @@ impl Scene {
         });
         let url = |path: &str| receiver.url(path);
         let plain = |path: &str, lines: &str| format!("url = \"{}\"\n{lines}", url(path));
-        let mut daemon = Setup::new()
+        let mut daemon = inbound::sources(Setup::new())
             .api(&format!("token.send = {{ secret = \"{SEND_TOKEN}\", scope = \"send\" }}"))
             .api("token.read = { secret = { file = \"read.token\" }, scope = \"read\" }")
             .api("token.admin = { secret = { env = \"ADMIN_TOKEN\" }, scope = \"admin\" }")
@@ -176,7 +178,7 @@ impl Scene {
 
     /// Every secret that it was given.
     fn secrets(&self) -> Vec<(&'static str, &str)> {
-        vec![
+        let mut secrets = vec![
             ("the secret in a string", IN_STRING),
             ("the second of a list", IN_ROTATION),
             ("the secret in the environment", IN_ENV),
@@ -193,7 +195,9 @@ impl Scene {
             ("a wrong token", WRONG_TOKEN),
             ("a secret that was refused", REFUSED),
             ("a token that was refused", REFUSED_TOKEN),
-        ]
+        ];
+        secrets.extend(inbound::SECRETS);
+        secrets
     }
 
     fn keep(&mut self, what: &str, reply: &Reply) {
@@ -334,6 +338,7 @@ impl Scene {
             good.replace(&format!("secret = \"{FIXED_TOKEN}\""), &format!("secrets = \"{REFUSED_TOKEN}\"")),
             good.replace(&format!("?key={IN_QUERY}"), &format!("?key={IN_QUERY}#{REFUSED_TOKEN}")),
             good.replace(IN_HEADER, &format!("{REFUSED_TOKEN}\\n")),
+            good.replace("verify_token = ", &format!("verify_tokens = \"{REFUSED_TOKEN}\"\nverify_token = ")),
             format!("{good}\nsecret = {REFUSED_TOKEN}\n"),
         ] {
             fs::write(self.daemon.config(), wrong).unwrap();
@@ -406,6 +411,12 @@ impl Scene {
         }
         assert!(search.bytes > 100_000, "only {} bytes were searched", search.bytes);
         search.end();
+        let mut search = Search::new([inbound::KEPT]);
+        search.look("the log", log.as_bytes());
+        for (place, text) in self.answers.iter().chain(&self.printed) {
+            search.look(place, text);
+        }
+        search.end();
         let mut search = Search::new([("the payload", PAYLOAD), ("the response", RESPONSE)]);
         search.look("the log", log.as_bytes());
         let beside =
@@ -425,6 +436,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 fn nothing_is_written(log_format: &str) {
     let mut scene = Scene::start(log_format);
     scene.drive_events();
+    scene.drive_inbound();
     scene.drive_refusals();
     scene.drive_reloads();
     scene.look_at_everything();

@@ -5,6 +5,7 @@ mod change;
 mod example;
 mod refused;
 mod secrecy;
+mod sources;
 mod tls;
 
 use std::collections::BTreeMap;

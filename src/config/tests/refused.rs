@@ -5,7 +5,7 @@ use super::*;
 use crate::limits;
 
 /// Each config has one fault, told at this place and with these words.
-fn one_fault(text: &str, start: &str, words: &str) {
+pub(super) fn one_fault(text: &str, start: &str, words: &str) {
     one_fault_at(&Place::new(), text, start, words);
 }
 

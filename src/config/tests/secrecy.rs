@@ -30,6 +30,24 @@ const PLACES: &[&str] = &[
     "[api]\ntoken.a = { secret = \"S\", scope = \"send\" }\ntoken.b = { secret = \"S\", scope = \"send\" }\n",
     "[api]\ntoken.a = { secret = \"S\", scop = \"send\" }\n",
     "[api]\ntoken.a = { secret = \"S\n",
+    "[source.a]\nsecret = \"S\"\n",
+    "[source.a]\nsecrets = \"S\"\n",
+    "[source.a]\nverify = { scheme = \"github\", secret = \"S\" }\nsecret = \"S\"\n",
+    "[source.a]\nverify = \"S\"\n",
+    "[source.a]\nverify = { scheme = \"none\", secret = \"S\" }\n",
+    "[source.a]\nverify = { scheme = \"standard\", secret = \"S\" }\n",
+    "[source.a]\nverify = { scheme = \"github\", secret = [\"S\", 1] }\n",
+    "[source.a]\nverify = { scheme = \"github\", secret = \"S\", secrets = \"S\" }\n",
+    "[source.a]\nverify = { scheme = \"github\", secret = { value = \"S\" } }\n",
+    "[source.a]\nverify = { scheme = \"basic\", secret = \"S\", username = \"a:b\" }\n",
+    "[source.a]\nverify = { scheme = \"hmac\", secret = \"S\", header = \"x\", algorithm = \"md5\" }\n",
+    "[source.a]\nverify = \"none\"\nverify_token = [\"S\"]\n",
+    "[source.a]\nverify = \"none\"\nverify_token = { value = \"S\" }\n",
+    "[source.a]\nverify = \"none\"\nevent_type = \"S\"\n",
+    "[source.a]\nverify = { scheme = \"twilio\", secret = \"S\" }\npublic_url = \"ftp://a.example.com/S\"\n",
+    "[source.a]\nverify = { scheme = \"twilio\", secret = \"S\" }\npublic_url = \"https://x:S@a.example.com/\"\n",
+    "[source.a]\nverify = { scheme = \"github\", secret = \"S\" }\npublic_url = \"https://a.example.com/S\"\n",
+    "[source]\na = \"S\"\n",
     "[endpoint.a]\nsecret = S\n",
     "[endpoint.a]\nsecret = { S }\n",
     "[endpoint.a]\nsecret = \"S\"\nsecret = \"S\"\n",
@@ -49,13 +67,23 @@ const STRAYED: &[&str] = &[
     "[endpoint.a]\ntimeout = \"S\"\n",
     "[endpoint.a]\nallow_networks = [\"S\"]\n",
     "[endpoint.a]\nrate_limit = \"S\"\n",
+    "[source.a]\nS = \"S\"\n",
+    "[source.a]\nverify = { scheme = \"S\", secret = \"S\" }\n",
+    "[source.a]\nverify = { scheme = \"hmac\", secret = \"S\", header = \"x\", algorithm = \"S\" }\n",
+    "[source.a]\nverify = { scheme = \"hmac\", secret = \"S\", header = \"x\", tolerance = \"S\" }\n",
+    "[source.a]\nverify = \"none\"\ndedup = { header = \"S \" }\n",
+    "[source.a]\nverify = \"none\"\ndedup = { json = \"S\" }\n",
+    "[source.a]\nverify = \"none\"\nrespond = { content_type = \"S\" }\n",
+    "[source.a]\nverify = \"none\"\ntrusted_proxies = [\"S\"]\n",
+    "[source.a]\nverify = \"none\"\nrate_limit = \"S\"\n",
+    "[inbound]\nproxy_protocol = [\"S\"]\n",
     "[api]\nlisten = \"S\"\n",
     "[api]\ntoken.a = { secret = \"0123456789abcdef\", scope = \"S\" }\n",
 ];
 
 /// Texts that come near to being a config.
 const TOML_LIKE: &str = concat!(
-    r#"(\[(api|storage|delivery|endpoint\.a|api\.token)\]|(listen|token|dir|retry|jitter|url|sign|secret|[a-z_]{1,9}) = "#,
+    r#"(\[(api|inbound|storage|delivery|endpoint\.a|source\.a|api\.token)\]|(listen|token|dir|retry|jitter|url|sign|verify|dedup|secret|[a-z_]{1,9}) = "#,
     r#"|[0-9]{1,30}|"[^"]{0,9}"|[\[\]{}=,.#\n ]|\PC){0,40}"#,
 );
 
@@ -99,7 +127,7 @@ fn debug_and_summary_show_no_secret() {
         format!("[endpoint.{name}]\nurl = \"https://a.example.com/hidden-path?key=hidden-query\"\n{lines}\n")
     };
     let text = format!(
-        "[api]\ntoken.a = {{ secret = \"token-0123456789abcdef\", scope = \"send\" }}\n{}{}{}{}{}",
+        "[api]\ntoken.a = {{ secret = \"token-0123456789abcdef\", scope = \"send\" }}\n{}{}{}{}{}{}{}",
         one(
             "standard",
             &format!(
@@ -111,6 +139,9 @@ fn debug_and_summary_show_no_secret() {
         one("github", "secret = \"hidden-github\"\nsign = { scheme = \"github\" }"),
         one("fixed", "secret = \"hidden-fixed\"\nsign = { scheme = \"token\" }"),
         one("basic", "secret = \"hidden-password\"\nsign = { scheme = \"basic\", username = \"me\" }"),
+        "[source.b]\nverify = { scheme = \"basic\", secret = \"hidden-password\", username = \"me\" }\n\
+         verify_token = \"hidden-token\"\n",
+        "[source.c]\nverify = { scheme = \"stripe\", secret = [\"hidden-one\", \"hidden-two\"] }\n",
     );
     let config = place.parse(&text).unwrap();
     let key = std::fs::read_to_string(place.path().join("client.key")).unwrap();
@@ -127,7 +158,8 @@ fn debug_and_summary_show_no_secret() {
         &ed25519[10..],
         key.lines().nth(1).unwrap(),
     ];
-    let debug: [&dyn std::fmt::Debug; 5] = [&config, &config.api.tokens, endpoint, &endpoint.tls, &endpoint.signing];
+    let debug: [&dyn std::fmt::Debug; 6] =
+        [&config, &config.api.tokens, endpoint, &endpoint.tls, &endpoint.signing, &config.sources];
     let shown = debug.iter().flat_map(|one| [format!("{one:?}"), format!("{one:#?}")]);
     for shown in shown.chain([config.summary(), config.warnings.join("\n")]) {
         for secret in secrets {

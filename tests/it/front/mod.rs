@@ -2,8 +2,10 @@
 //! served all the while. How long the time limits are is tested on a paused clock, in `src/front`.
 
 mod crowd;
+mod doors;
 mod files;
 mod framing;
 mod http2;
 mod places;
+mod proxied;
 mod raw;

@@ -11,7 +11,13 @@ pub(super) struct Raw(pub(super) TcpStream);
 impl Raw {
     #[track_caller]
     pub(super) fn to(daemon: &Daemon) -> Self {
-        let stream = TcpStream::connect(daemon.listen()).unwrap();
+        Self::at(daemon.listen())
+    }
+
+    /// To another listener.
+    #[track_caller]
+    pub(super) fn at(address: &str) -> Self {
+        let stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(SOON)).unwrap();
         stream.set_write_timeout(Some(SOON)).unwrap();
         stream.set_nodelay(true).unwrap();
@@ -45,6 +51,30 @@ impl Raw {
         String::from_utf8_lossy(&self.rest()).into_owned()
     }
 
+    /// Posts `{}` to a path and reads the answer; the connection stays. The status; `None` where there was none.
+    pub(super) fn post(&mut self, path: &str) -> Option<u16> {
+        self.send(request(path)).then_some(())?;
+        self.answer()
+    }
+
+    /// The status of the answer that comes next.
+    pub(super) fn answer(&mut self) -> Option<u16> {
+        let (mut answer, mut buffer) = (Vec::new(), [0; 4096]);
+        loop {
+            let text = String::from_utf8_lossy(&answer);
+            if let Some((head, body)) = text.split_once("\r\n\r\n") {
+                let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
+                if body.len() >= length.unwrap_or(0) {
+                    return head.split(' ').nth(1)?.parse().ok();
+                }
+            }
+            match self.0.read(&mut buffer) {
+                Ok(len) if len > 0 => answer.extend_from_slice(&buffer[..len]),
+                _ => return None,
+            }
+        }
+    }
+
     /// Asks for `/healthz` and reads the answer; the connection stays. False where there was none.
     pub(super) fn ask(&mut self) -> bool {
         if !self.send("GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n") {
@@ -70,6 +100,13 @@ impl Raw {
         self.0.set_nonblocking(false).unwrap();
         closed
     }
+}
+
+/// A request that posts `{}`.
+pub(super) fn request(path: &str) -> String {
+    format!(
+        "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{{}}"
+    )
 }
 
 /// The value of one line of `/metrics`.

@@ -5,6 +5,7 @@ mod endpoints;
 mod flow;
 mod refused;
 mod settings;
+mod sources;
 
 use std::fs;
 use std::process::{Command, Output};

@@ -123,30 +123,87 @@ fn what_is_no_listening_stream_socket_is_refused_with_what_to_do() {
     assert!(log.contains("\"webhookd.socket\"") && log.contains("FileDescriptorName=api"), "{log}");
 }
 
+const SOURCE: &str = "verify = { scheme = \"none\" }";
+
 #[test]
-fn a_socket_for_third_parties_is_left_alone_with_a_warning() {
-    let mut daemon = Setup::new().prepare();
+fn a_socket_for_third_parties_takes_the_place_of_listen_with_a_source_or_without() {
+    for setup in [Setup::new(), Setup::new().inbound(""), Setup::new().source("app", SOURCE)] {
+        let mut daemon = setup.prepare();
+        // Anybody may reach it: whoever posts is verified.
+        let (public, address) = tcp("0.0.0.0:0");
+        let on_unix = UnixListener::bind(daemon.dir().join("inbound.sock")).unwrap();
+        let unix = Client::unix(daemon.dir().join("inbound.sock"));
+        start(&mut daemon, "inbound:inbound", vec![public.into(), on_unix.into()]);
+        daemon.client().get("/readyz").expect(200);
+        let clients = [Client::tcp(address.replace("0.0.0.0", "127.0.0.1")), unix];
+        let has_source = daemon.client().get("/metrics").text().contains("source=\"app\"");
+        for client in &clients {
+            client.get("/readyz").problem(404);
+            assert_eq!(client.post("/in/app", "{}").status, if has_source { 200 } else { 404 });
+        }
+        let ready = daemon.log().lines().find(|line| line.contains(" ready ")).unwrap_or_default().to_owned();
+        assert!(ready.contains(&format!("http://{address}, unix:")), "{ready}");
+        // A source that comes is served at once, for somebody listens.
+        let config = std::fs::read_to_string(daemon.config()).unwrap();
+        std::fs::write(daemon.config(), format!("{config}\n[source.next]\n{SOURCE}\n")).unwrap();
+        let answer = daemon.client().post("/v1/reload", "").expect(200).json();
+        assert_eq!(answer["needs_restart"], serde_json::json!([]), "{answer}");
+        clients.iter().for_each(|client| drop(client.post("/in/next", "{}").expect(200)));
+        assert!(daemon.stop().success());
+    }
+}
+
+#[test]
+fn nobody_listens_at_the_place_of_the_config_where_a_socket_is_handed_over() {
+    let mut daemon = Setup::new().source("app", SOURCE).prepare();
+    let (api, api_address) = tcp("127.0.0.1:0");
     let (inbound, address) = tcp("127.0.0.1:0");
-    // systemd keeps it as well.
-    start(&mut daemon, "inbound", vec![inbound.try_clone().unwrap().into()]);
-    daemon.client().get("/readyz").expect(200);
-    assert!(daemon.log().contains("does not take what third parties send yet"), "{}", daemon.log());
-    let mut stream = TcpStream::connect(address).unwrap();
-    stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n").unwrap();
-    stream.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
-    assert!(stream.read(&mut [0; 16]).is_err(), "nobody answers");
+    start(&mut daemon, "inbound:api", vec![inbound.into(), api.into()]);
+    for unheard in [daemon.listen(), daemon.inbound().address()] {
+        assert!(TcpStream::connect(unheard).is_err(), "{unheard}");
+    }
+    Client::tcp(&api_address).get("/readyz").expect(200);
+    Client::tcp(&api_address).post("/in/app", "{}").problem(404);
+    Client::tcp(&address).post("/in/app", "{}").expect(200);
+}
+
+#[test]
+fn third_parties_that_post_while_the_daemon_restarts_are_acknowledged_afterwards() {
+    let receiver = Receiver::start();
+    let mut daemon = Setup::new().endpoint("app", &receiver.url("/"), "").source("app", SOURCE).prepare();
+    let (kept, address) = tcp("127.0.0.1:0");
+    let handed = || vec![OwnedFd::from(kept.try_clone().unwrap())];
+    start(&mut daemon, "inbound", handed());
+    assert!(daemon.stop().success());
+    let request = "POST /in/app HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{}";
+    let patient = || {
+        let mut stream = TcpStream::connect(&address).expect("systemd listens");
+        stream.set_read_timeout(Some(SOON)).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        stream
+    };
+    let waiting: Vec<TcpStream> = (0..10).map(|_| patient()).collect();
+    start(&mut daemon, "inbound", handed());
+    for mut stream in waiting {
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    }
+    receiver.wait(10);
     assert!(daemon.stop().success());
 }
 
 #[test]
 fn the_daemon_never_delivers_to_a_socket_that_was_handed_to_it() {
-    let (own, address) = tcp("127.0.0.1:0");
-    let mut daemon = Setup::new().endpoint("self", &format!("http://{address}/v1/raw/a"), "retry = []").prepare();
-    start(&mut daemon, "api", vec![own.into()]);
-    let client = Client::tcp(&address);
-    let id = client.event("a", "1");
-    let delivery = client.await_state(&id, "self", "dead");
-    assert_eq!(delivery["attempts"][0]["error"], "address_refused", "{delivery}");
+    for name in ["api", "inbound"] {
+        let (own, address) = tcp("127.0.0.1:0");
+        let mut daemon = Setup::new().endpoint("self", &format!("http://{address}/v1/raw/a"), "retry = []").prepare();
+        start(&mut daemon, name, vec![own.into()]);
+        let client = if name == "api" { Client::tcp(&address) } else { daemon.client().clone() };
+        let id = client.event("a", "1");
+        let delivery = client.await_state(&id, "self", "dead");
+        assert_eq!(delivery["attempts"][0]["error"], "address_refused", "{delivery}");
+    }
 }
 
 #[test]

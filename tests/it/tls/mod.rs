@@ -4,6 +4,7 @@
 mod command_line;
 mod doors;
 mod endpoint;
+mod inbound;
 mod lapsed;
 mod mutual;
 mod probes;
@@ -197,6 +198,12 @@ struct Kept(StreamOwned<ClientConnection, TcpStream>);
 
 impl Kept {
     fn open(port: u16, root: CertificateDer<'static>, client: Option<&Issued>) -> Result<Self, String> {
+        let socket = TcpStream::connect(("127.0.0.1", port)).map_err(|error| error.to_string())?;
+        Self::over(socket, root, client)
+    }
+
+    /// Shakes hands on a connection.
+    fn over(mut socket: TcpStream, root: CertificateDer<'static>, client: Option<&Issued>) -> Result<Self, String> {
         let mut roots = RootCertStore::empty();
         roots.add(root).unwrap();
         let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
@@ -214,7 +221,6 @@ impl Kept {
         };
         let name = ServerName::try_from("localhost").unwrap();
         let mut connection = ClientConnection::new(Arc::new(config), name).unwrap();
-        let mut socket = TcpStream::connect(("127.0.0.1", port)).map_err(|error| error.to_string())?;
         socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         while connection.is_handshaking() {
             connection.complete_io(&mut socket).map_err(|error| error.to_string())?;
@@ -229,7 +235,15 @@ impl Kept {
 
     /// Asks for a path; the status of the answer.
     fn get(&mut self, path: &str) -> Result<u16, String> {
-        let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n");
+        self.ask(&format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n"))
+    }
+
+    /// Posts `{}` to a path; the status of the answer.
+    fn post(&mut self, path: &str) -> Result<u16, String> {
+        self.ask(&format!("POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 2\r\n\r\n{{}}"))
+    }
+
+    fn ask(&mut self, request: &str) -> Result<u16, String> {
         self.0.write_all(request.as_bytes()).map_err(|error| error.to_string())?;
         let mut answer = Vec::new();
         loop {
