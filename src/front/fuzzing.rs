@@ -1,6 +1,6 @@
 //! The header of a proxy as `crate::fuzzing` sees it.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, LazyLock};
 
 use tokio::time::Instant;
@@ -29,6 +29,9 @@ pub fn proxy_header(data: &[u8]) {
     assert_eq!(look(data), Ok(Seen::Whole(header)), "what follows it makes a difference");
     if let Header::Client(client) = header {
         assert_eq!(Some(client), written(&data[..taken]), "another client than is written there");
+        for again in [text(client), binary(client)] {
+            assert_eq!(look(&again), Ok(Seen::Whole(header)), "{}", again.escape_ascii());
+        }
     }
     // Whoever has less of it is told to read on, and never past its end.
     for cut in (0..taken).step_by(taken / 200 + 1) {
@@ -59,7 +62,7 @@ fn step_by_step(data: &[u8]) -> (Result<Header, Option<Fault>>, usize) {
 }
 
 /// Reads the header off a stream, as a listener does; what is left of it.
-fn read<'a>(data: &'a [u8], expected: Option<Header>) -> &'a [u8] {
+fn read(data: &[u8], expected: Option<Header>) -> &[u8] {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     let runtime = runtime.expect("a runtime without threads and sockets");
     let mut stream = data;
@@ -89,4 +92,21 @@ fn written(header: &[u8]) -> Option<SocketAddr> {
         2 => Some(SocketAddr::from((<[u8; 16]>::try_from(&header[16..32]).ok()?, port(48)))),
         _ => None,
     }
+}
+
+/// A header of version 1 that names this client.
+fn text(client: SocketAddr) -> Vec<u8> {
+    let (ip, family) = (client.ip(), if client.is_ipv4() { 4 } else { 6 });
+    format!("PROXY TCP{family} {ip} {ip} {} 0\r\n", client.port()).into_bytes()
+}
+
+/// The same of version 2.
+fn binary(client: SocketAddr) -> Vec<u8> {
+    let (family, ip) = match client.ip() {
+        IpAddr::V4(ip) => (0x11, ip.octets().to_vec()),
+        IpAddr::V6(ip) => (0x21, ip.octets().to_vec()),
+    };
+    let len = u8::try_from(2 * ip.len() + 4).expect("two addresses and two ports");
+    let ports = [client.port().to_be_bytes(), [0, 0]].concat();
+    [b"\r\n\r\n\0\r\nQUIT\n", &[0x21, family, 0, len][..], &ip, &ip, &ports].concat()
 }
