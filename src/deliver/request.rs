@@ -80,12 +80,9 @@ impl Template {
         if !self.endpoint.signing.is_empty() {
             let signed =
                 Signed { id: &event.id, timestamp_secs: at.secs(), body: &body, url: self.endpoint.url.as_str() };
-            let signatures = sign(&self.endpoint.signing, &signed);
-            for (name, _) in &signatures {
-                headers.remove(name);
-            }
-            for (name, value) in signatures {
-                headers.append(name, value);
+            // Each stands in a header of its own, and in the place of one that came with the event.
+            for (name, value) in sign(&self.endpoint.signing, &signed) {
+                headers.insert(name, value);
             }
         }
 
@@ -102,26 +99,24 @@ impl Template {
         self.endpoint.format == Format::Raw && !self.signs_ours && came_signed(event)
     }
 
-    /// The headers of the inbound request, and ours, which win. What its sender would take compressed, we would not read.
+    /// The headers of the inbound request in their order, and ours, which win. What its sender would take compressed, we would not
+    /// read; and a signature without the id and timestamp it is for fits nothing.
     fn with_kept(&self, event: &Event) -> HeaderMap {
+        let unfit = came_signed(event) && !self.passes_on_signed(event);
+        let goes_on = |name: &HeaderName| {
+            !belongs_to_connection(name)
+                && name != header::ACCEPT_ENCODING
+                && !self.headers.contains_key(name)
+                && !(unfit && name == WEBHOOK_SIGNATURE)
+        };
         let mut headers = HeaderMap::with_capacity(event.headers.len() + self.headers.len() + 8);
         for kept in &event.headers {
             let name = HeaderName::from_bytes(kept.name.as_bytes());
             let (Ok(name), Ok(value)) = (name, HeaderValue::from_bytes(&kept.value)) else { continue };
             // A map has room for 32,768 headers; far fewer come in.
-            if !belongs_to_connection(&name)
-                && name != header::ACCEPT_ENCODING
-                && headers.try_append(name, value).is_err()
-            {
+            if goes_on(&name) && headers.try_append(name, value).is_err() {
                 break;
             }
-        }
-        if came_signed(event) && !self.passes_on_signed(event) {
-            // A signature without its id and timestamp fits nothing.
-            headers.remove(WEBHOOK_SIGNATURE);
-        }
-        for name in self.headers.keys() {
-            headers.remove(name);
         }
         for (name, value) in &self.headers {
             headers.append(name, value.clone());

@@ -50,9 +50,11 @@ fn where_places_run_short_idle_connections_go_and_honest_clients_never_notice() 
     assert!(idle.iter_mut().all(Raw::ask));
     let mut guests = Vec::new();
     eventually("idle connections are closed long before their time", || {
-        // One place at a time is taken by somebody who stays.
+        // Places are taken one at a time by guests who stay, and have been idle for less long than all others.
         if guests.len() < 2 {
-            guests.push(Raw::to(&daemon));
+            let mut guest = Raw::to(&daemon);
+            assert!(guest.ask());
+            guests.push(guest);
         }
         daemon.client().get("/healthz").expect(200);
         idle.iter_mut().any(Raw::closed).then_some(())

@@ -42,6 +42,23 @@ fn values<'a>(request: &'a Received, name: &str) -> Vec<&'a [u8]> {
 }
 
 #[test]
+fn headers_go_on_in_the_order_in_which_they_came() {
+    let app = Receiver::start();
+    let daemon = open(&app);
+    let names: Vec<String> = (0..12).map(|n| format!("x-no-{}", (n * 7) % 12)).collect();
+    let mut lines: Vec<Vec<u8>> = names.iter().map(|name| format!("{name}: v").into_bytes()).collect();
+    // What is replaced or dropped on the way moves nothing else.
+    lines.insert(3, b"user-agent: Vendor/1.0".to_vec());
+    lines.insert(5, b"accept-encoding: gzip".to_vec());
+    let lines: Vec<&[u8]> = lines.iter().map(Vec::as_slice).collect();
+    post(&daemon, &lines, b"{}");
+    let [request] = <[Received; 1]>::try_from(app.wait(1)).unwrap();
+    let went_on: Vec<_> =
+        request.headers.keys().map(|name| name.as_str()).filter(|name| name.starts_with("x-no-")).collect();
+    assert_eq!(went_on, names);
+}
+
+#[test]
 fn all_headers_go_on_with_repeats_and_in_any_bytes() {
     let app = Receiver::start();
     let daemon = open(&app);
