@@ -45,7 +45,7 @@ const PLACES: &[&str] = &[
     "[source.a]\nverify = \"none\"\nverify_token = { value = \"S\" }\n",
     "[source.a]\nverify = \"none\"\nevent_type = \"S\"\n",
     "[source.a]\nverify = { scheme = \"twilio\", secret = \"S\" }\npublic_url = \"ftp://a.example.com/S\"\n",
-    "[source.a]\nverify = { scheme = \"twilio\", secret = \"S\" }\npublic_url = \"https://x:S@a.example.com/\"\n",
+    "[source.a]\nverify = { scheme = \"twilio\", secret = \"S\" }\npublic_url = \"https://x:pS@a.example.com/\"\n",
     "[source.a]\nverify = { scheme = \"github\", secret = \"S\" }\npublic_url = \"https://a.example.com/S\"\n",
     "[source]\na = \"S\"\n",
     "[endpoint.a]\nsecret = S\n",

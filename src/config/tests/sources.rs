@@ -57,7 +57,12 @@ fn every_scheme_knows_where_its_vendor_puts_type_and_id() {
         ("standard", "", "json /type", "header webhook-id, header svix-id"),
         ("github", "", "header x-github-event", "header x-github-delivery"),
         ("stripe", "", "json /type", "json /id"),
-        ("shopify", "", "header x-shopify-topic", "header x-shopify-webhook-id"),
+        (
+            "shopify",
+            "",
+            "header x-shopify-topic, header shopify-topic",
+            "header x-shopify-webhook-id, header shopify-webhook-id",
+        ),
         ("slack", "", slack, "json /event_id"),
         ("twilio", "", "", "header i-twilio-idempotency-token"),
         ("gitlab", "", "json /object_kind, json /event_name", "header x-gitlab-event-uuid"),
