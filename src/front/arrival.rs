@@ -38,7 +38,7 @@ impl Arrival {
         let begun = self.connection.seat.pulse().begun();
         if let Some(welcomed) = self.unless_unwanted(tls.welcome(socket, &peer, begun)).await.flatten() {
             let Welcomed { stream, certificate } = welcomed;
-            self.connection.drive(stream, Peer { certificate, ..peer }, answer).await;
+            self.connection.drive(stream, Peer { certificate, tls: true, ..peer }, answer).await;
         }
     }
 

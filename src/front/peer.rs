@@ -13,13 +13,15 @@ pub struct Peer {
     pub certificate: Option<String>,
     /// The proxy that said where it comes from, in a PROXY header; `None`: the socket did.
     pub proxy: Option<Origin>,
+    /// Whether it speaks TLS with this listener.
+    pub tls: bool,
 }
 
 impl Peer {
-    /// A client without a certificate, as the socket tells.
+    /// A client without TLS, as the socket tells.
     #[must_use]
     pub fn new(origin: Origin) -> Self {
-        Self { origin, certificate: None, proxy: None }
+        Self { origin, certificate: None, proxy: None, tls: false }
     }
 }
 
@@ -47,7 +49,7 @@ impl fmt::Display for Origin {
 
 impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { origin, certificate, proxy } = self;
+        let Self { origin, certificate, proxy, tls: _ } = self;
         write!(f, "{origin}")?;
         if let Some(certificate) = certificate {
             write!(f, " ({certificate})")?;

@@ -14,6 +14,7 @@ use super::served::Served;
 use super::{Inbound, handshake, kept, names, verify};
 use crate::clock::UnixMs;
 use crate::config::Respond;
+use crate::front::Peer;
 use crate::front::answer::{Answer, with_body};
 use crate::front::body::{self, Body};
 use crate::front::problem::{Problem, ProblemKind};
@@ -24,7 +25,12 @@ use crate::observe::inbound::{EventTaken, KeyTaken, TypeMissing};
 use crate::outbox::{AcceptError, Accepted};
 
 /// Takes one request.
-pub(super) async fn accept<B>(inbound: &Inbound, served: &Served, request: Request<B>) -> Result<Answer, Refused>
+pub(super) async fn accept<B>(
+    inbound: &Inbound,
+    served: &Served,
+    peer: &Peer,
+    request: Request<B>,
+) -> Result<Answer, Refused>
 where
     B: HttpBody<Data = Bytes> + Unpin,
 {
@@ -35,7 +41,7 @@ where
     let body = body::read(&head.headers, body, inbound.body_bytes_max, &inbound.holdings).await?;
     let started = Instant::now();
     let now = inbound.clock.wall();
-    verify::check(source, &head, body.bytes(), now, inbound.tls)?;
+    verify::check(source, &head, body.bytes(), now, peer.tls)?;
     if let Some(pace) = pace {
         pace.take(inbound.clock.mono())?;
     }

@@ -111,8 +111,6 @@ struct Inbound {
     sources: BTreeMap<SourceName, Served>,
     targets: Targets,
     body_bytes_max: usize,
-    /// Whether the listener speaks TLS.
-    tls: bool,
 }
 
 impl Inbound {
@@ -125,7 +123,6 @@ impl Inbound {
             sources: BTreeMap::new(),
             targets: Targets::new(&config, &roster),
             body_bytes_max: limits::MIB,
-            tls: false,
             roster,
             clock,
             readiness,
@@ -150,7 +147,6 @@ impl Inbound {
             sources: config.sources.iter().map(|(name, source)| (name.clone(), served(source))).collect(),
             targets: Targets::new(&config, &self.roster),
             body_bytes_max: config.inbound.as_ref().map_or(limits::MIB, |inbound| inbound.body_bytes_max),
-            tls: config.inbound.as_ref().is_some_and(|inbound| inbound.tls.is_some()),
         }
     }
 }

@@ -27,7 +27,7 @@ where
         return refuse(&inbound, None, None, &peer, Refused::no_source(), version);
     };
     let client = client::address(peer.origin, request.headers(), &served.source.trusted_proxies);
-    match serve(&inbound, served, client, request).await {
+    match serve(&inbound, served, &peer, client, request).await {
         Ok(answer) => answer,
         Err(refused) => refuse(&inbound, Some(served), client, &peer, refused, version),
     }
@@ -36,6 +36,7 @@ where
 async fn serve<B>(
     inbound: &Inbound,
     served: &Served,
+    peer: &Peer,
     client: Option<IpAddr>,
     request: Request<B>,
 ) -> Result<Answer, Refused>
@@ -54,7 +55,7 @@ where
         return Err(Problem::new(ProblemKind::AddressRefused, detail).into());
     }
     match asked {
-        Asked::Take => accept::accept(inbound, served, request).await,
+        Asked::Take => accept::accept(inbound, served, peer, request).await,
         Asked::Consent => Ok(handshake::consent(source, request.headers())),
         Asked::Subscribe => Ok(handshake::subscribe(source, request.uri().query())?),
     }

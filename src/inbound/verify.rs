@@ -34,7 +34,7 @@ pub(super) fn foresee(source: &Source, head: &Parts, body_bytes: Option<u64>, no
     refusal.map_or(Ok(()), Err)
 }
 
-/// Verifies a whole request. `tls`: whether the listener speaks it.
+/// Verifies a whole request. `tls`: whether it came over TLS.
 pub(super) fn check(source: &Source, head: &Parts, body: &[u8], now: UnixMs, tls: bool) -> Result<(), Refusal> {
     let Verification::Schemes(schemes) = &source.verify else { return Ok(()) };
     // Twilio alone signs where it posted to.
