@@ -2,14 +2,12 @@
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{
-    ACCEPT_ENCODING, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, HeaderMap, HeaderName, PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION, RETRY_AFTER, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
-};
+use hyper::header::{ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap, RETRY_AFTER};
 use hyper::{Method, Response, StatusCode, Uri};
 
 use super::post::{Destination, PostError};
 use crate::clock::SharedClock;
+use crate::deliver::without_connection;
 
 /// Where requests are passed on to.
 pub(super) struct Forward {
@@ -70,40 +68,20 @@ fn in_its_place(error: &PostError) -> Response<Full<Bytes>> {
     response
 }
 
-/// The headers without those that speak of one connection (RFC 9110, section 7.6.1), and without what would let the app
-/// answer in a coding that nobody here reads.
+/// The headers without those of the sender's connection, and without what would let the app answer in a coding that nobody here
+/// reads.
 fn passed_on(headers: &HeaderMap) -> HeaderMap {
-    let mut kept = headers.clone();
-    let listed = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
-    for name in listed.flat_map(|names| names.split(',')) {
-        if let Ok(name) = name.trim().parse::<HeaderName>() {
-            kept.remove(name);
-        }
+    let mut passed = HeaderMap::with_capacity(headers.len());
+    for (name, value) in without_connection(headers).filter(|(name, _)| *name != ACCEPT_ENCODING) {
+        passed.append(name, value.clone());
     }
-    let own = [
-        ACCEPT_ENCODING,
-        CONNECTION,
-        CONTENT_LENGTH,
-        EXPECT,
-        HOST,
-        PROXY_AUTHENTICATE,
-        PROXY_AUTHORIZATION,
-        TE,
-        TRAILER,
-        TRANSFER_ENCODING,
-        UPGRADE,
-    ];
-    for name in own {
-        kept.remove(name);
-    }
-    for name in ["keep-alive", "proxy-connection"] {
-        kept.remove(name);
-    }
-    kept
+    passed
 }
 
 #[cfg(test)]
 mod tests {
+    use hyper::header::HeaderName;
+
     use super::*;
 
     #[test]

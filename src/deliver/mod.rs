@@ -29,6 +29,7 @@ mod courier;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
 mod guard;
+mod hop;
 mod request;
 mod resolve;
 mod send;
@@ -49,7 +50,7 @@ use crate::policy::answer::Verdict;
 pub use self::body::CLOUD_SOURCE;
 pub use self::courier::{CourierError, HttpCourier, Prepared};
 pub use self::guard::OwnListeners;
-pub use self::request::belongs_to_connection;
+pub use self::hop::without_connection;
 pub use self::tls::usual_roots;
 
 /// What is to be tried.

@@ -11,6 +11,7 @@ use hyper::{Method, Request, Uri};
 use url::Position;
 
 use super::body::{self, Rendered};
+use super::hop::belongs_to_connection;
 use crate::clock::UnixMs;
 use crate::config::{Endpoint, Format};
 use crate::model::event::Event;
@@ -103,18 +104,18 @@ impl Template {
     /// read; and a signature without the id and timestamp it is for fits nothing.
     fn with_kept(&self, event: &Event) -> HeaderMap {
         let unfit = came_signed(event) && !self.passes_on_signed(event);
-        let goes_on = |name: &HeaderName| {
-            !belongs_to_connection(name)
-                && name != header::ACCEPT_ENCODING
-                && !self.headers.contains_key(name)
-                && !(unfit && name == WEBHOOK_SIGNATURE)
+        let stays = |name: &HeaderName| {
+            belongs_to_connection(name)
+                || name == header::ACCEPT_ENCODING
+                || self.headers.contains_key(name)
+                || (unfit && name == WEBHOOK_SIGNATURE)
         };
         let mut headers = HeaderMap::with_capacity(event.headers.len() + self.headers.len() + 8);
         for kept in &event.headers {
             let name = HeaderName::from_bytes(kept.name.as_bytes());
             let (Ok(name), Ok(value)) = (name, HeaderValue::from_bytes(&kept.value)) else { continue };
             // A map has room for 32,768 headers; far fewer come in.
-            if goes_on(&name) && headers.try_append(name, value).is_err() {
+            if !stays(&name) && headers.try_append(name, value).is_err() {
                 break;
             }
         }
@@ -129,23 +130,4 @@ impl Template {
 fn came_signed(event: &Event) -> bool {
     let has = |wanted: &HeaderName| event.headers.iter().any(|kept| *kept.name == *wanted.as_str());
     [WEBHOOK_ID, WEBHOOK_TIMESTAMP, WEBHOOK_SIGNATURE].iter().all(has)
-}
-
-/// Headers that speak about one connection or one message's framing (RFC 9110 section 7.6.1) and are never passed on;
-/// hyper writes those that this connection needs.
-#[must_use]
-pub fn belongs_to_connection(name: &HeaderName) -> bool {
-    matches!(
-        *name,
-        header::CONNECTION
-            | header::CONTENT_LENGTH
-            | header::EXPECT
-            | header::HOST
-            | header::PROXY_AUTHENTICATE
-            | header::PROXY_AUTHORIZATION
-            | header::TE
-            | header::TRAILER
-            | header::TRANSFER_ENCODING
-            | header::UPGRADE
-    ) || matches!(name.as_str(), "keep-alive" | "proxy-connection" | "http2-settings")
 }

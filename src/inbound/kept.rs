@@ -1,34 +1,22 @@
 //! The headers of a request that are kept with its event, so that the app can look at them, and verify the vendor's signature
 //! itself.
 
-use hyper::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, HOST, HeaderMap, HeaderName};
+use hyper::header::{AUTHORIZATION, COOKIE, HeaderMap};
 
-use crate::deliver::belongs_to_connection;
+use crate::deliver::without_connection;
 use crate::model::event::KeptHeader;
 
-/// All but those that speak about the connection (RFC 9110, section 7.6.1), also by their names in `Connection`, and those that
-/// hold what is for webhookd alone.
+/// All but those that speak about the connection, and those that hold what is for webhookd alone.
 pub(super) fn kept(headers: &HeaderMap) -> Vec<KeptHeader> {
-    let named = named_by_connection(headers);
-    let passes = |name: &HeaderName| {
-        let dropped = [AUTHORIZATION, CONTENT_LENGTH, COOKIE, HOST].contains(name);
-        !dropped && !belongs_to_connection(name) && !named.contains(name)
-    };
-    headers
-        .iter()
-        .filter(|(name, _)| passes(name))
+    without_connection(headers)
+        .filter(|(name, _)| ![AUTHORIZATION, COOKIE].contains(name))
         .map(|(name, value)| KeptHeader { name: name.as_str().into(), value: value.as_bytes().into() })
         .collect()
 }
 
-fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
-    let options = headers.get_all(CONNECTION).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
-    options.filter_map(|option| HeaderName::from_bytes(option.trim_ascii()).ok()).collect()
-}
-
 #[cfg(test)]
 mod tests {
-    use hyper::header::HeaderValue;
+    use hyper::header::{HeaderName, HeaderValue};
 
     use super::*;
 
