@@ -56,7 +56,7 @@ use crate::limits;
 use crate::model::roster::Roster;
 use crate::model::text::SourceName;
 use crate::observe::Metrics;
-use crate::observe::inbound::Lines;
+use crate::observe::inbound::{Lines, NO_SOURCE};
 
 /// Serves the sources on a listener until it is told to stop; see [`front::serve`].
 pub async fn serve(listener: Listener, sources: Arc<Snapshots>, serving: Serving) {
@@ -116,7 +116,7 @@ struct Inbound {
 impl Inbound {
     fn new(parts: Parts) -> Self {
         let Parts { config, roster, clock, readiness, metrics } = parts;
-        metrics.inbound_refused.with_label_values(&["", refused::NO_SOURCE]);
+        metrics.inbound_refused.with_label_values(&["", NO_SOURCE]);
         let blank = Self {
             lines: Lines::shared(Arc::clone(&clock), Arc::clone(&metrics)),
             holdings: Holdings::new("inbound", limits::INBOUND_BODIES_BYTES_MAX),

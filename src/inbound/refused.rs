@@ -4,9 +4,6 @@ use crate::front::problem::{Problem, ProblemKind};
 use crate::outbox::AcceptError;
 use crate::signature::Refusal;
 
-/// The word for a path that names no source.
-pub(super) const NO_SOURCE: &str = "not-found";
-
 /// The problems that a source answers, beside a signature that does not hold.
 const PROBLEMS: [ProblemKind; 12] = [
     ProblemKind::MethodNotAllowed,
@@ -42,13 +39,6 @@ impl From<Problem> for Refused {
     fn from(problem: Problem) -> Self {
         debug_assert!(PROBLEMS.contains(&problem.kind), "{:?} has no place among the words", problem.kind);
         Self { reason: problem.kind.word(), problem }
-    }
-}
-
-impl Refused {
-    /// No source is at the path.
-    pub(super) fn no_source() -> Self {
-        Self { problem: Problem::new(ProblemKind::NotFound, "no source is at this path"), reason: NO_SOURCE }
     }
 }
 

@@ -14,7 +14,8 @@ use super::{Inbound, accept, client, handshake};
 use crate::front::Peer;
 use crate::front::answer::Answer;
 use crate::front::problem::{Problem, ProblemKind};
-use crate::observe::inbound::RequestRefused;
+use crate::model::text::SourceName;
+use crate::observe::inbound::{RequestRefused, SourceMissing};
 
 /// Answers a request, whatever it is.
 pub(super) async fn answer<B>(inbound: Arc<Inbound>, peer: Arc<Peer>, request: Request<B>) -> Answer
@@ -22,14 +23,16 @@ where
     B: HttpBody<Data = Bytes> + Unpin,
 {
     let version = request.version();
-    let served = request.uri().path().strip_prefix("/in/").and_then(|name| inbound.sources.get(name));
-    let Some(served) = served else {
-        return refuse(&inbound, None, None, &peer, Refused::no_source(), version);
+    let name = request.uri().path().strip_prefix("/in/");
+    let Some(served) = name.and_then(|name| inbound.sources.get(name)) else {
+        let name = name.and_then(|name| SourceName::parse(name).ok());
+        SourceMissing { name: name.as_ref(), peer: &*peer }.tell(&inbound.lines);
+        return Problem::new(ProblemKind::NotFound, "no source is at this path").into_response();
     };
     let client = client::address(peer.origin, request.headers(), &served.source.trusted_proxies);
     match serve(&inbound, served, &peer, client, request).await {
         Ok(answer) => answer,
-        Err(refused) => refuse(&inbound, Some(served), client, &peer, refused, version),
+        Err(refused) => refuse(&inbound, served, client, &peer, refused, version),
     }
 }
 
@@ -73,14 +76,14 @@ enum Asked {
 
 fn refuse(
     inbound: &Inbound,
-    served: Option<&Served>,
+    served: &Served,
     client: Option<IpAddr>,
     peer: &Peer,
     refused: Refused,
     version: Version,
 ) -> Answer {
     let Refused { problem, reason } = refused;
-    let (source, status) = (served.map(|served| &served.source.name), problem.kind.status().as_u16());
+    let (source, status) = (&served.source.name, problem.kind.status().as_u16());
     RequestRefused { source, reason, status, client, peer }.tell(&inbound.lines);
     let closes = problem.closes() && version < Version::HTTP_2;
     let mut answer = problem.into_response();

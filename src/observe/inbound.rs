@@ -60,10 +60,39 @@ fn more_odd(count: u64) {
     }
 }
 
+/// The reason of a request for which there is no source.
+pub const NO_SOURCE: &str = "not-found";
+
+/// A request was for no source.
+pub struct SourceMissing<'a> {
+    /// The name that it asks for, where a source could have it: a third party may have been given a wrong one. Anything else is what
+    /// is asked of every machine on the internet, all day, and tells an operator nothing.
+    pub name: Option<&'a SourceName>,
+    /// Who is at the other end of the connection.
+    pub peer: &'a dyn fmt::Display,
+}
+
+impl SourceMissing<'_> {
+    /// Tells it.
+    pub fn tell(&self, lines: &Lines) {
+        let Self { name, peer } = self;
+        lines.metrics.inbound_refused.with_label_values(&["", NO_SOURCE]).inc();
+        let Some(name) = name else {
+            tracing::debug!(%peer, "a request on [inbound] was for no path of a source");
+            return;
+        };
+        let Turn { tells, owed } = lines.refusals.happened();
+        more_refused(owed);
+        if tells {
+            tracing::warn!(%name, %peer, "an inbound request was for a source that the config does not have");
+        }
+    }
+}
+
 /// A request was refused.
 pub struct RequestRefused<'a> {
-    /// The source that its path names; `None`: no source is there.
-    pub source: Option<&'a SourceName>,
+    /// The source that its path names.
+    pub source: &'a SourceName,
     /// Why, in a word of a closed set: the signature's refusal, or the problem that was answered.
     pub reason: &'static str,
     /// The status that was answered.
@@ -78,7 +107,7 @@ impl RequestRefused<'_> {
     /// Tells it.
     pub fn tell(&self, lines: &Lines) {
         let Self { source, reason, status, client, peer } = self;
-        let source = source.map_or("", SourceName::as_str);
+        let source = source.as_str();
         lines.metrics.inbound_refused.with_label_values(&[source, *reason]).inc();
         let Turn { tells, owed } = lines.refusals.happened();
         more_refused(owed);
@@ -175,7 +204,7 @@ mod tests {
         let refused = |client: Option<&str>| {
             let client = client.map(|client| client.parse().unwrap());
             let peer = &"10.0.0.1:5000";
-            RequestRefused { source: Some(&source()), reason: "mismatch", status: 401, client, peer }.tell(&lines().0);
+            RequestRefused { source: &source(), reason: "mismatch", status: 401, client, peer }.tell(&lines().0);
         };
         logging(false, |log| {
             refused(Some("192.0.2.7"));
@@ -190,9 +219,8 @@ mod tests {
     fn a_flood_is_a_few_lines_and_a_number_and_the_metric_counts_all() {
         const MAX: u32 = limits::INBOUND_LINES_PER_SECOND_MAX;
         let (lines, clock) = lines();
-        let refuse = || {
-            RequestRefused { source: None, reason: "not-found", status: 404, client: None, peer: &"unix" }.tell(&lines);
-        };
+        let name = source();
+        let refuse = || SourceMissing { name: Some(&name), peer: &"unix" }.tell(&lines);
         logging(false, |log| {
             for _ in 0..MAX + 7 {
                 refuse();
@@ -207,13 +235,25 @@ mod tests {
     }
 
     #[test]
+    fn what_is_asked_of_every_machine_is_counted_and_not_told() {
+        let (lines, _) = lines();
+        logging(false, |log| {
+            SourceMissing { name: None, peer: &"192.0.2.7:5000" }.tell(&lines);
+            assert!(log.lines().is_empty());
+            SourceMissing { name: Some(&source()), peer: &"192.0.2.7:5000" }.tell(&lines);
+            let told = log.lines();
+            assert!(told.len() == 1 && told[0].contains("name=github") && told[0].contains("192.0.2.7"), "{told:?}");
+        });
+        assert_eq!(lines.metrics.inbound_refused.with_label_values(&["", NO_SOURCE]).get(), 2);
+    }
+
+    #[test]
     fn oddities_have_lines_of_their_own() {
         const MAX: u32 = limits::INBOUND_LINES_PER_SECOND_MAX;
         let (lines, _) = lines();
         logging(false, |log| {
             for _ in 0..MAX {
-                RequestRefused { source: None, reason: "not-found", status: 404, client: None, peer: &"unix" }
-                    .tell(&lines);
+                SourceMissing { name: Some(&source()), peer: &"unix" }.tell(&lines);
             }
             let event_type = EventType::parse("github.unknown").unwrap();
             TypeMissing { source: &source(), event_type: &event_type }.tell(&lines);
