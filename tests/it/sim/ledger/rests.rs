@@ -1,6 +1,7 @@
 //! What must have happened once nothing more happens before the clock moves on.
 
 use webhookd::clock::MonoMs;
+use webhookd::config::OnDead;
 
 use super::lanes::Lane;
 use super::{Fate, LaneState, Ledger, Now};
@@ -13,7 +14,7 @@ impl Ledger {
         let mut late = Vec::new();
         for (way, delivery) in &self.deliveries {
             let waits = self.posts[way.0].fate == Fate::Stored && delivery.last().is_pending() && !delivery.in_flight;
-            if !waits || delivery.open || delivery.overdue || self.is_shaky(way.0) {
+            if !waits || delivery.open || delivery.overdue || self.is_shaky(way.0) || self.waits_for_the_lost(*way) {
                 continue;
             }
             let Some((_, by)) = delivery.due else {
@@ -28,6 +29,16 @@ impl Ledger {
             }
         }
         self.breaches.extend(late);
+    }
+
+    /// Whether one of its key may be dead because it was lost with a damaged generation. Where the dead hold up those behind them,
+    /// it does so too, until the endpoint is resumed: it cannot be replayed.
+    fn waits_for_the_lost(&self, way: (usize, usize)) -> bool {
+        let Some(chain) = self.chain(way).filter(|_| self.endpoints[way.1].on_dead == OnDead::Block) else {
+            return false;
+        };
+        let of_it = |other: &(usize, usize)| other.1 == way.1 && self.chain(*other).as_ref() == Some(&chain);
+        self.deliveries.keys().any(|other| *other != way && of_it(other) && self.is_shaky(other.0))
     }
 
     /// Whether an endpoint must be tried now if something is due.
