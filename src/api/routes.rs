@@ -5,8 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Body as HttpBody;
-use hyper::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderValue, ORIGIN};
-use hyper::{Method, Request, Version};
+use hyper::header::{CONTENT_LENGTH, HOST, HeaderValue, ORIGIN};
+use hyper::{Method, Request};
 use tokio_util::task::TaskTracker;
 
 use super::guard::{Asked, Door, ListensAt};
@@ -162,12 +162,7 @@ where
         Ok(answer) => answer,
         Err(problem) => {
             RequestRefused { kind: problem.kind }.tell(&api.metrics);
-            let closes = problem.closes() && version < Version::HTTP_2;
-            let mut answer = problem.into_response();
-            if closes {
-                answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-            }
-            answer
+            problem.into_response_to(version)
         }
     };
     if head_only {

@@ -138,21 +138,7 @@ fn read(
 /// The URL is never shown: its path and query may hold credentials.
 fn read_url(reading: &mut Reading<'_>, item: &Item<'_>) -> Option<Url> {
     let what = "a URL such as \"https://billing.example.com/hooks\"";
-    let Some(text) = item.value.as_str() else {
-        reading.expected_unseen(item, what);
-        return None;
-    };
-    if text.len() > limits::URL_BYTES_MAX {
-        reading.error(item, format!("the URL has {} bytes, at most {} are allowed", text.len(), limits::URL_BYTES_MAX));
-        return None;
-    }
-    let url = match Url::parse(text) {
-        Ok(url) => url,
-        Err(reason) => {
-            reading.error(item, format!("expected {what}, found something else: {reason}"));
-            return None;
-        }
-    };
+    let (_, url) = item.url_unseen(reading, what)?;
     let fault = if !matches!(url.scheme(), "http" | "https") {
         "expected a URL that starts with https:// or http://, found another scheme"
     } else if url.host().is_none() {

@@ -10,11 +10,13 @@ use std::path::{Path, PathBuf};
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
+use url::Url;
 
 use super::error::ConfigError;
 use super::keys::{Keys, SECRET};
 use super::units;
 use crate::clock::UnixMs;
+use crate::limits;
 
 /// How environment variables are looked up.
 pub type EnvLookup<'a> = &'a dyn Fn(&str) -> Option<OsString>;
@@ -134,6 +136,26 @@ impl<'a> Item<'a> {
             reading.expected(self, what);
         }
         text
+    }
+
+    /// The URL, and how it is written; otherwise a fault, which does not show it: it may hold credentials.
+    pub(super) fn url_unseen(&self, reading: &mut Reading<'_>, what: &str) -> Option<(&'a str, Url)> {
+        let Some(text) = self.value.as_str() else {
+            reading.expected_unseen(self, what);
+            return None;
+        };
+        if text.len() > limits::URL_BYTES_MAX {
+            let (len, max) = (text.len(), limits::URL_BYTES_MAX);
+            reading.error(self, format!("the URL has {len} bytes, at most {max} are allowed"));
+            return None;
+        }
+        match Url::parse(text) {
+            Ok(url) => Some((text, url)),
+            Err(reason) => {
+                reading.error(self, format!("expected {what}, found something else: {reason}"));
+                None
+            }
+        }
     }
 
     /// The elements of a list of at most `max`; otherwise a fault.

@@ -102,28 +102,15 @@ fn read(reading: &mut Reading<'_>, item: &Item<'_>, name: Option<SourceName>, in
 /// known to few.
 fn read_public_url(reading: &mut Reading<'_>, item: &Item<'_>, verify: Option<&Verification>) -> Option<Url> {
     let what = "a URL such as \"https://hooks.example.com/in/twilio\"";
-    let Some(text) = item.value.as_str() else {
-        reading.expected_unseen(item, what);
-        return None;
-    };
-    if let Some(verify) = verify.filter(|verify| verify.kind() != Some(SchemeKind::Twilio)) {
+    let elsewhere = |verify: &&Verification| verify.kind() != Some(SchemeKind::Twilio) && item.value.is_str();
+    if let Some(verify) = verify.filter(elsewhere) {
         let scheme = verify.kind().map_or("none", SchemeKind::as_str);
         reading.error(
             item,
             format!("has no effect with the scheme {scheme}: only twilio signs the URL that it calls; remove it"),
         );
     }
-    if text.len() > limits::URL_BYTES_MAX {
-        reading.error(item, format!("the URL has {} bytes, at most {} are allowed", text.len(), limits::URL_BYTES_MAX));
-        return None;
-    }
-    let url = match Url::parse(text) {
-        Ok(url) => url,
-        Err(reason) => {
-            reading.error(item, format!("expected {what}, found something else: {reason}"));
-            return None;
-        }
-    };
+    let (text, url) = item.url_unseen(reading, what)?;
     let fault = if !matches!(url.scheme(), "http" | "https") {
         "expected a URL that starts with https:// or http://, found another scheme"
     } else if !url.username().is_empty() || url.password().is_some() {

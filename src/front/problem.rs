@@ -7,8 +7,8 @@ use std::fmt;
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{ALLOW, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
-use hyper::{Response, StatusCode};
+use hyper::header::{ALLOW, CONNECTION, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use hyper::{Response, StatusCode, Version};
 use serde::{Serialize, Serializer};
 
 use super::answer;
@@ -319,6 +319,18 @@ impl Problem {
         )
         .into_bytes();
         answer.extend_from_slice(&body);
+        answer
+    }
+
+    /// The answer that carries it to a request of this version. Where the rest of the body is not read, HTTP/1 is told that the
+    /// connection ends; over HTTP/2 the stream alone does.
+    #[must_use]
+    pub fn into_response_to(self, version: Version) -> Response<Full<Bytes>> {
+        let closes = self.closes() && version < Version::HTTP_2;
+        let mut answer = self.into_response();
+        if closes {
+            answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
         answer
     }
 

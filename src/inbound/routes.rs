@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use hyper::body::Body as HttpBody;
-use hyper::header::{CONNECTION, HeaderValue};
 use hyper::{Method, Request, Version};
 
 use super::refused::Refused;
@@ -85,12 +84,7 @@ fn refuse(
     let Refused { problem, reason } = refused;
     let (source, status) = (&served.source.name, problem.kind.status().as_u16());
     RequestRefused { source, reason, status, client, peer }.tell(&inbound.lines);
-    let closes = problem.closes() && version < Version::HTTP_2;
-    let mut answer = problem.into_response();
-    if closes {
-        answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-    }
-    answer
+    problem.into_response_to(version)
 }
 
 #[cfg(test)]
@@ -102,6 +96,7 @@ mod tests {
 
     use http_body_util::{BodyExt, Full};
     use hyper::body::Frame;
+    use hyper::header::CONNECTION;
     use serde_json::Value;
 
     use super::super::Parts;
